@@ -1,0 +1,141 @@
+"""One class per kind of source, destination and morph: its configuration, its form, its behaviour.
+
+Defining the class registers it under its `kind`; the API schema, the forms, the YAML schema, the reference page and the
+conformance tests all read the registry. Built-in kinds enter by the same door as a site's own (`AXIOM_COMPONENTS`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+__all__ = [
+    "AETitle", "Component", "ConfigModel", "Member", "Name", "import_kinds", "import_site_kinds", "kinds", "rebuild",
+    "uses_families",
+]
+
+Name = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$",
+        description="Letters, digits, `_`, `.`, `-`; begins and ends with a letter or digit; 63 at most.",
+        examples=["pacs"],
+    ),
+]
+"""How things are called: rules, folders of the spool and pages use it, so it is plain."""
+
+AETitle = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=16,
+        pattern=r"^[ -\[\]-~]*[!-\[\]-~][ -\[\]-~]*$",
+        description="Application Entity title, 1 to 16 printable ASCII characters without backslash (PS3.5 6.2, VR AE).",
+        examples=["AXIOM"],
+    ),
+]
+
+
+class ConfigModel(BaseModel):
+    """Whatever stands in the configuration: frozen, unknown keys refused, each field described for forms and docs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+
+class Component(ConfigModel):
+    """Base of the families. A family is a direct subclass made with `family="..."`; a kind is a class below it."""
+
+    family: ClassVar[str] = ""
+    label: ClassVar[str] = ""
+    """A short name for people; without it, the kind."""
+    kind: str
+
+    def __init_subclass__(cls, *, family: str = "", **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)  # takes the keyword that only pydantic's later hook uses
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, *, family: str = "", **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if family:
+            cls.family = family
+            _registry.setdefault(family, {})
+            return
+        values = get_args(cls.model_fields["kind"].annotation)
+        if len(values) == 1:  # an abstract step between family and kind names no single kind
+            _registry[cls.family][values[0]] = cls
+            _state["dirty"] = True
+
+
+_registry: dict[str, dict[str, type[Component]]] = {}
+_dependents: list[type[BaseModel]] = []
+_state = {"dirty": False}
+
+M = TypeVar("M", bound=type[BaseModel])
+
+
+def kinds(family: str) -> dict[str, type[Component]]:
+    """The kinds of a family ("source", "destination", "morph"), by name, sorted."""
+    return dict(sorted(_registry.get(family, {}).items()))
+
+
+class Member:
+    """Annotation for "any kind of this family": `list[Annotated[Any, Member("morph")]]`.
+
+    The union is made from the registry when the model is (re)built, so that models need not import the kinds.
+    """
+
+    def __init__(self, family: str) -> None:
+        self.family = family
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        choices: dict[Any, CoreSchema] = {k: handler.generate_schema(cls) for k, cls in kinds(self.family).items()}
+        if not choices:
+            return core_schema.any_schema()  # rebuilt as soon as a kind is known
+        return core_schema.tagged_union_schema(choices, discriminator="kind")
+
+
+def uses_families(model: M) -> M:
+    """Class decorator for models with `Member` fields, inner ones first: they are rebuilt when a new kind comes."""
+    _dependents.append(model)
+    return model
+
+
+def rebuild() -> None:
+    """Bring the models marked by `uses_families` up to date with the registry. Cheap when nothing is new."""
+    if _state["dirty"]:
+        _state["dirty"] = False
+        for model in _dependents:
+            model.model_rebuild(force=True)
+
+
+def import_kinds(package: str, path: Iterable[str]) -> None:
+    """Import every module of a family's package, so that a new file there is found without being named anywhere."""
+    for module in pkgutil.iter_modules(path):
+        if not module.name.startswith("_"):
+            importlib.import_module(f"{package}.{module.name}")
+
+
+def import_site_kinds(names: Iterable[str]) -> None:
+    """Import a site's own kinds: module names, or paths of .py files (`AXIOM_COMPONENTS`, comma-separated)."""
+    for name in names:
+        if not name.endswith(".py"):
+            importlib.import_module(name)
+            continue
+        file = Path(name).resolve()
+        module_name = f"axiom_site_{file.stem}"
+        if module_name in sys.modules:
+            continue
+        spec = importlib.util.spec_from_file_location(module_name, file)
+        if spec is None or spec.loader is None or not file.is_file():
+            raise ImportError(f"AXIOM_COMPONENTS names {name}, which is not a Python file that can be read.")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module_name] = module
+        spec.loader.exec_module(module)

@@ -1,0 +1,135 @@
+"""The nouns: what flows through the engine, frozen. No behaviour beyond what a noun can say of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+__all__ = [
+    "Association", "Change", "Incoming", "Intake", "OpenBatch", "Outcome", "Receipt", "Report", "Tick", "Verdict",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Association:
+    """What is known of the sender of a batch. Rules match on these (`calling_ae called_ae source_ip tls_subject user`)."""
+
+    source: str
+    """The configured source's name."""
+    source_kind: str
+    """Its kind: `dimse_listener`, `stow_rs`, ..."""
+    calling_ae: str = ""
+    called_ae: str = ""
+    source_ip: str = ""
+    """The peer's address, textual; an IPv4-mapped IPv6 address is given as IPv4."""
+    user: str = ""
+    """The signed-in user or API key of a STOW request or an upload."""
+    tls_subject: str = ""
+    """The subject of the peer's TLS certificate, RFC 4514."""
+
+
+class Incoming(Protocol):
+    """One instance being received: a file that does not count until `commit` returns."""
+
+    fd: int
+    """Open for writing, positioned after the file meta: the data set's bytes are appended here as they come."""
+
+    def commit(self) -> None:
+        """Make it durable (file and folder entry fsynced). Only after this may the peer hear success."""
+
+    def discard(self) -> None:
+        """Throw it away: the transfer broke off or was refused."""
+
+
+class OpenBatch(Protocol):
+    """The batch of one association, STOW request or retrieved study, while it is being received. One thread uses it."""
+
+    count: int
+    """Instances committed so far."""
+
+    def receive(self, head: bytes) -> Incoming:
+        """Begin an instance; `head` is the preamble, `DICM` and file meta. Raises OutOfSpace below the watermark."""
+
+    def seal(self) -> None:
+        """End the batch and hand it to routing (nothing committed: it leaves no trace). May be called twice."""
+
+
+class Intake(Protocol):
+    """Where a source puts what it receives: the spool's front door, handed to `Source.run`."""
+
+    max_instances: int
+    """A batch is sealed by its source when it holds this many (250): sending starts before receiving ends."""
+
+    def open(self, association: Association) -> OpenBatch:
+        """Begin a batch. Raises OutOfSpace below the watermark."""
+
+
+class Tick(NamedTuple):
+    """One line of a `check()`: what was tried, whether it went well (None: not applicable), and in words."""
+
+    name: str
+    ok: bool | None
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one rule said of one instance, and why."""
+
+    ruleset: str
+    rule: str
+    state: str
+    """`shadow` or `live` (a rule that is `off` says nothing)."""
+    matched: bool
+    reasons: tuple[str, ...]
+    """The parts that decided, each with the value seen: "Modality eq CT: is MR"."""
+    destinations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One tag before and after: `path` as a person writes it, values as text (None: was or is not there)."""
+
+    path: str
+    tag: str
+    """Eight hex digits of the (innermost) element, "00100010"."""
+    vr: str
+    before: str | None
+    after: str | None
+    morph: str
+    """The morph's kind."""
+
+
+class Outcome(StrEnum):
+    """How one instance fared at a destination."""
+
+    CONFIRMED = "confirmed"
+    """The peer has it: never sent again."""
+    RETRY = "retry"
+    """Not now: sent again after a back-off."""
+    REFUSED = "refused"
+    """No, for good: to the dead letters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The peer's answer for one instance."""
+
+    index: int
+    """`Outgoing.index`."""
+    outcome: Outcome
+    code: str = ""
+    """The peer's own status: "0x0000", "0xA700", "409"."""
+    words: str = ""
+    """What it means, with the peer's own comment: shown to people."""
+    location: str = ""
+    """Where it is now, if the destination can say (a path, an object name, a URL)."""
+    seconds: float = 0.0
+    size: int = 0
+    """Bytes sent."""
+
+
+Report = Callable[[Receipt], None]
+"""Called by a destination as soon as an instance's fate is known: that line in the ledger is what survives a crash."""

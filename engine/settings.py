@@ -1,0 +1,119 @@
+"""Environment -> one frozen Settings, read once at the start of a process and handed down."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import secrets
+import tempfile
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+__all__ = ["Settings"]
+
+
+class Settings(BaseSettings):
+    """Every variable of the environment that Axiom Flow reads (`AXIOM_HOME`, `AXIOM_API_PORT`, ...)."""
+
+    model_config = SettingsConfigDict(env_prefix="AXIOM_", frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    home: Path = Path("axiom-home")
+    """Where everything is kept: spool, history, database, logs."""
+    host: str = "127.0.0.1"
+    """The address that the listeners of the example, the API and the workbench listen on."""
+    dimse_port: int = Field(11112, ge=1, le=65535)
+    """The port of the example configuration's listener."""
+    api_port: int = Field(8001, ge=1, le=65535)
+    app_port: int = Field(8501, ge=1, le=65535)
+    """The workbench's port."""
+    instance_id: str = Field("node-1", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,40}$")
+    """This node's name: its spool, its queues and its listeners carry it. Different on each node that shares a Redis."""
+    database_url: str = ""
+    """SQLAlchemy URL of the configuration store; empty: SQLite in the home."""
+    redis_url: str = ""
+    """Redis (6.2 or later) or Valkey; empty: the embedded Valkey, started by `axiom up`."""
+    secret_key: SecretStr = SecretStr("")
+    """Signs tokens and encrypts stored secrets (32 characters or more); empty: made once and kept in the home."""
+    log_original_attributes: bool = True
+    """Whether changes are recorded in the Original Attributes Sequence (0400,0561); a rule can override it."""
+    components: str = ""
+    """A site's own kinds: module names or .py files, comma-separated."""
+    api_url: str = ""
+    """Where the workbench and notebooks find the API; empty: this host and port."""
+    route_workers: int = Field(1, ge=1, le=16)
+    """Worker processes that decide and change."""
+    deliver_workers: int = Field(2, ge=1, le=16)
+    """Worker processes that deliver; two or more, so that one can end its long drain while the other takes over."""
+    batch_instances: int = Field(250, ge=1, le=10_000)
+    """A batch is handed on when it holds this many instances."""
+    batch_quiet_seconds: float = Field(2.0, gt=0)
+    """... or when its association has been quiet for so long."""
+    keep_delivered_hours: float = Field(24.0, ge=0)
+    """How long a batch is kept after every destination has confirmed."""
+    keep_unmatched_days: float = Field(7.0, ge=0)
+    """How long instances that no rule matched are kept for a replay."""
+    min_free_mb: int = Field(1024, ge=0)
+    """Watermark: below this much free disk, receiving stops with A700 / 507."""
+    history_headers: bool = True
+    """Whether the history keeps the full header of each instance as JSON (needed for what-if on any tag)."""
+    keep_history_days: float = Field(365.0, gt=0)
+    log_format: str = Field("console", pattern="^(console|json)$")
+    log_level: str = "INFO"
+
+    @property
+    def spool(self) -> Path:
+        return self.home / "spool"
+
+    @property
+    def history(self) -> Path:
+        return self.home / "history"
+
+    @property
+    def run_dir(self) -> Path:
+        """Small files of running processes: locks, wanted listeners, heartbeats."""
+        return self.home / "run"
+
+    @property
+    def log_dir(self) -> Path:
+        return self.home / "logs"
+
+    @property
+    def database(self) -> str:
+        return self.database_url or f"sqlite:///{self.home.resolve() / 'axiom.db'}"
+
+    @property
+    def redis_socket(self) -> Path:
+        """The embedded Valkey's socket. A Unix socket's path holds 107 bytes: a deep home gets a short stand-in."""
+        path = (self.home / "run" / "valkey.sock").resolve()
+        if len(str(path)) <= 100:
+            return path
+        digest = hashlib.sha256(str(path).encode()).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"axiom-{digest}" / "valkey.sock"
+
+    @property
+    def redis(self) -> str:
+        return self.redis_url or f"unix://{self.redis_socket}"
+
+    @property
+    def api(self) -> str:
+        return self.api_url or f"http://{'127.0.0.1' if self.host in ('0.0.0.0', '::') else self.host}:{self.api_port}"  # noqa: S104
+
+    @cached_property
+    def key(self) -> str:
+        """The secret key: from the environment, else from `secret.key` in the home, made at the first need (0600)."""
+        given = self.secret_key.get_secret_value()
+        if given:
+            return given
+        file = self.home / "secret.key"
+        if not file.exists():
+            self.home.mkdir(parents=True, exist_ok=True)
+            tmp = file.with_name(f".secret.key.{secrets.token_hex(4)}")
+            tmp.touch(mode=0o600)
+            tmp.write_text(secrets.token_hex(32))
+            with contextlib.suppress(FileExistsError):  # of two processes, the first one's key stays
+                file.hardlink_to(tmp)
+            tmp.unlink()
+        return file.read_text().strip()
