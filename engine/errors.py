@@ -6,14 +6,21 @@
     ├── Hold              keep the instance; a person must look           (held, with this reason)
     ├── Retry             the peer or a part is away; try again later     (back-off)
     ├── Permanent         the peer said no for good                       (dead letter)
-    └── Invalid           what a person wrote is wrong; say where         (422, beside the field)
+    ├── Invalid           what a person wrote is wrong; say where         (422, beside the field)
+    ├── Missing           what was named is not there                     (404)
+    ├── Conflict          another change came first                       (409, 412)
+    │   └── InUse         something still needs it                        (409)
+    └── Denied            who asks is not known, or may not               (401, 403)
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["AxiomError", "Hold", "Invalid", "OutOfSpace", "Permanent", "Problem", "Refuse", "Retry"]
+__all__ = [
+    "AxiomError", "Conflict", "Denied", "Hold", "InUse", "Invalid", "Missing", "OutOfSpace", "Permanent", "Problem", "Refuse",
+    "Retry",
+]
 
 
 class AxiomError(Exception):
@@ -70,3 +77,29 @@ class Invalid(AxiomError):
     def __init__(self, problems: list[Problem]) -> None:
         self.problems = problems
         super().__init__("; ".join(f"{'.'.join(map(str, p.loc))}: {p.words}" if p.loc else p.words for p in problems))
+
+
+class Missing(AxiomError):
+    """What was named is not there."""
+
+
+class Conflict(AxiomError):
+    """The change was made from a state that is no longer the live one: nothing was saved, look again."""
+
+
+class InUse(Conflict):
+    """It cannot go: `users` name what needs it, as places ("rulesets/main/rules/ct")."""
+
+    def __init__(self, words: str, users: tuple[str, ...]) -> None:
+        super().__init__(words)
+        self.users = users
+
+
+class Denied(AxiomError):
+    """Who asks is not known (`known` false: sign in) or may not do this (`known` true). Says no more than that."""
+
+    def __init__(self, words: str, *, known: bool = False, after: float | None = None) -> None:
+        super().__init__(words)
+        self.known = known
+        self.after = after
+        """Seconds until trying again makes sense (throttled or locked)."""
