@@ -56,7 +56,8 @@ def test_stop_all_waits_once_for_all(tmp_path: Path):
 
 
 def test_a_child_that_ended_is_started_again_and_says_why(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    child = Child("flaky", [sys.executable, "-c", "print('no such thing'); raise SystemExit(3)"], log=tmp_path / "f.log")
+    code = "print('no such thing'); raise SystemExit(3)"
+    child = Child("flaky", [sys.executable, "-c", code], log=tmp_path / "f.log")
     child.start()
     wait_until(lambda: child.state == "waiting")
     assert not child.poll()

@@ -1,0 +1,85 @@
+"""Fixtures that every part's tests may use. What they stand on is in tests/peers.py and tests/running.py."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import peers
+
+__all__: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable of the person who runs the tests reaches the engine under test."""
+    for name in [n for n in os.environ if n.startswith("AXIOM_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A free TCP port of the loopback."""
+    return peers.free_port()
+
+
+@pytest.fixture
+def free_ports() -> Callable[[], int]:
+    """Gives a new free port at each call."""
+    return peers.free_port
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """An empty AXIOM_HOME."""
+    path = tmp_path / "home"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture(scope="session")
+def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One Valkey for the session; `clean_valkey` empties it for a test."""
+    with peers.valkey(tmp_path_factory.mktemp("valkey")) as url:
+        yield url
+
+
+@pytest.fixture
+def clean_valkey(valkey_url: str) -> str:
+    """The session's Valkey, emptied."""
+    import redis
+
+    with redis.Redis.from_url(valkey_url) as client:
+        client.flushall()
+    return valkey_url
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One PostgreSQL for the session (skipped without it, a failure in CI)."""
+    with peers.postgres(tmp_path_factory.mktemp("postgres")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def mariadb_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One MariaDB for the session."""
+    with peers.mariadb(tmp_path_factory.mktemp("mariadb")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, str]]:
+    """One Orthanc for the session: (DICOM port, REST URL)."""
+    with peers.orthanc(tmp_path_factory.mktemp("orthanc")) as ports:
+        yield ports
+
+
+@pytest.fixture
+def storescp(tmp_path: Path) -> Iterator[peers.StoreSCP]:
+    """A DCMTK storescp called PACS."""
+    with peers.storescp(tmp_path / "pacs") as scp:
+        yield scp
