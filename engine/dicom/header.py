@@ -1,0 +1,221 @@
+"""The header of one received instance as a lazy view: walked to an index at once, decoded only where asked, pixels never."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from engine.dicom.content import Content, Slice
+from engine.dicom.decode import decode
+from engine.dicom.level import Element, Level
+from engine.dicom.paths import TagPath
+from engine.dicom.source import WINDOW, Source
+from engine.dicom.vr import BINARY
+from engine.dicom.walk import BIG, EXPLICIT, IMPLICIT, Form, sniff, walk
+from engine.errors import Hold
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+__all__ = ["DEFLATED", "Element", "Header", "form_of", "inflate"]
+
+IMPLICIT_SYNTAXES: Final = frozenset({"1.2.840.10008.1.2", "1.2.840.113619.5.2"})
+BIG_SYNTAX: Final = "1.2.840.10008.1.2.2"
+DEFLATED: Final = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
+LARGEST_INFLATED: Final = 1 << 29
+LARGEST_META: Final = 1 << 16
+
+
+def form_of(transfer_syntax_uid: str) -> Form:
+    """How the data set of a transfer syntax is written (PS3.5 A): all but two are explicit VR little endian."""
+    if transfer_syntax_uid in IMPLICIT_SYNTAXES:
+        return IMPLICIT
+    return BIG if transfer_syntax_uid == BIG_SYNTAX else EXPLICIT
+
+
+def inflate(data: bytes) -> bytes:
+    """A deflated data set's bytes (PS3.5 A.5). Raises Hold when they are broken or absurdly long."""
+    expand = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        out = expand.decompress(data, LARGEST_INFLATED)
+    except zlib.error as e:
+        raise Hold(f"The deflated data set cannot be inflated: {e}.") from e
+    if not expand.eof:
+        raise Hold("The deflated data set is cut off, or longer than 512 MB inflated.")
+    return out
+
+
+class Header:
+    """One instance's header. Made by `read` from a received file, or by a change of another header.
+
+    path: the received file; size: its length in bytes; head: preamble, `DICM` and file meta; data_offset: where the data
+    set begins in the received file; data_set: the data set as pieces (unmodified: one Slice of the file).
+    """
+
+    __slots__ = (
+        "_meta", "_root", "_source", "data_offset", "data_set", "head", "path", "size", "sop_class_uid",
+        "sop_instance_uid", "transfer_syntax_uid",
+    )
+
+    def __init__(self, path: Path, size: int, data_offset: int, head: bytes, data_set: Content, source: Source | None):
+        """`source`: the data set's bytes as walked (inflated where `data_set` is deflated); None: those of `data_set`."""
+        self.path = path
+        self.size = size
+        self.data_offset = data_offset
+        self.head = head
+        self.data_set = data_set
+        self._source = source or Source(data_set.pieces)
+        self._root: Level | None = None
+        self._meta = _walk_meta(head)
+        self.transfer_syntax_uid = self._meta_text(0x00020010)
+        self.sop_class_uid = self._meta_text(0x00020002)
+        self.sop_instance_uid = self._meta_text(0x00020003)
+
+    @classmethod
+    def read(cls, path: Path) -> Header:
+        """Read a Part 10 file's header (PS3.10 7.1), up to the pixel data and what follows it.
+
+        Raises Hold, in words that name the place, for what is no DICOM file, is broken or is cut off.
+        """
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                size = os.fstat(fd).st_size
+                start = os.pread(fd, WINDOW, 0)
+                offset = _meta_end(start)
+                while offset > len(start) - 8 and len(start) < min(size, LARGEST_META):
+                    start += os.pread(fd, WINDOW, len(start))
+                    offset = _meta_end(start)
+            finally:
+                os.close(fd)
+        except OSError as e:
+            raise Hold(f"The file cannot be read: {e.strerror}.") from e
+        if offset > size:
+            raise Hold("The file meta information is cut off.")
+        data_set = Content((Slice(path, offset, size - offset),))
+        header = cls(path, size, offset, start[:offset], data_set, Source(data_set.pieces, [(0, start[offset:])]))
+        header._check()
+        return header
+
+    def _check(self) -> None:
+        if not self.transfer_syntax_uid:
+            raise Hold("The file meta information names no transfer syntax (0002,0010): the data set cannot be read.")
+        root = self.root
+        if not root.index:
+            raise Hold("The data set is empty.")
+        self.sop_class_uid = self.sop_class_uid or self._root_text(0x00080016)
+        self.sop_instance_uid = self.sop_instance_uid or self._root_text(0x00080018)
+        if not self.sop_class_uid or not self.sop_instance_uid:
+            raise Hold("The instance has no SOP Class UID (0008,0016) or no SOP Instance UID (0008,0018).")
+
+    @property
+    def root(self) -> Level:
+        """The data set, walked at the first need."""
+        if self._root is None:
+            if self.transfer_syntax_uid in DEFLATED and self._source.pieces == self.data_set.pieces:
+                self._source = Source((inflate(self.data_set.read()),))
+            source = self._source
+            form = form_of(self.transfer_syntax_uid)
+            if source.length:
+                base, window = source.window(0, 8)
+                form = sniff(window[-base:] if base else window, form)
+            self._root = Level(source, form, None, walk(source, form))
+        return self._root
+
+    @property
+    def plain(self) -> Source:
+        """The data set's bytes as they are walked: `data_set`, or what it inflates to."""
+        return self.root.source
+
+    def find(self, path: TagPath) -> list[Element]:
+        """The elements that a path leads to: [] when there are none, several with `[*]`. Raises Hold on broken bytes."""
+        if path.is_file_meta:
+            tag = path.steps[0].tag
+            return [self._meta[tag]] if tag in self._meta else []
+        return [level.element(tag) for level, tag in self.root.find(path.steps)]
+
+    def text(self, path: str | TagPath) -> str:
+        """The first value as text, "" when it is missing or empty. Raises ValueError for what is no tag path."""
+        for element in self.find(TagPath.parse(path) if isinstance(path, str) else path):
+            if element.values:
+                return str(element.values[0])
+        return ""
+
+    def as_json(self) -> dict[str, Any]:
+        """The whole header, file meta included, as `{"00100010": {"vr": "PN", "Value": ["A^B"]}}`, sequences nested.
+
+        Values are those of `Element`; an empty element has no Value, bytes have their `length` instead.
+        """
+        out = {f"{tag:08X}": _json_of(e) for tag, e in self._meta.items()}
+        out.update(_json_level(self.root))
+        return out
+
+    def to_dataset(self) -> Dataset:
+        """A pydicom Dataset of the header: without elements of group 7FE0 (pixel data). Raises Hold if it cannot be."""
+        from engine.dicom.as_pydicom import dataset_of
+
+        return dataset_of(self)
+
+    def _root_text(self, tag: int) -> str:
+        values = self.root.values(tag) if tag in self.root.index else ()
+        return str(values[0]) if values else ""
+
+    def _meta_text(self, tag: int) -> str:
+        element = self._meta.get(tag)
+        return str(element.values[0]) if element and element.values else ""
+
+
+def _json_of(element: Element) -> dict[str, Any]:
+    return {"vr": element.vr, "Value": list(element.values)} if element.values else {"vr": element.vr}
+
+
+def _json_level(level: Level) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for tag, entry in level.index.items():
+        vr = level.vr(tag)
+        if vr == "SQ":
+            out[f"{tag:08X}"] = {"vr": vr, "Value": [_json_level(item) for item in level.items(tag)]}
+        elif vr in BINARY:
+            out[f"{tag:08X}"] = {"vr": vr, "length": entry[3] - entry[2]}
+        else:
+            values = level.values(tag)
+            out[f"{tag:08X}"] = {"vr": vr, "Value": list(values)} if values else {"vr": vr}
+    return out
+
+
+def _meta_end(data: bytes) -> int:
+    """Where the file meta ends: the elements of group 0002, whatever their group length claims (PS3.10 7.1)."""
+    if data[128:132] != b"DICM":
+        raise Hold('This is no DICOM file: "DICM" does not stand at byte 128 (PS3.10 7.1).')
+    pos = 132
+    while pos + 8 <= len(data) and data[pos : pos + 2] == b"\x02\0":
+        pos = _meta_element(data, pos)[2]
+    return pos
+
+
+def _meta_element(data: bytes, pos: int) -> tuple[str, int, int]:
+    """VR, where the value begins and where it ends, of a file meta element: always explicit VR little endian."""
+    vr = data[pos + 4 : pos + 6]
+    if vr in (b"OB", b"OW", b"UN", b"UT", b"SQ"):
+        if pos + 12 > len(data):
+            return vr.decode(), pos + 12, pos + 12
+        (length,) = struct.unpack_from("<L", data, pos + 8)
+        return vr.decode(), pos + 12, pos + 12 + length
+    if not vr.isalpha():
+        raise Hold(f"The file meta information is broken at byte {pos}: no VR stands there.")
+    (length,) = struct.unpack_from("<H", data, pos + 6)
+    return vr.decode(), pos + 8, pos + 8 + length
+
+
+def _walk_meta(head: bytes) -> dict[int, Element]:
+    out: dict[int, Element] = {}
+    pos = 132
+    while pos + 8 <= len(head):
+        vr, value, end = _meta_element(head, pos)
+        group, number = struct.unpack_from("<HH", head, pos)
+        out[group << 16 | number] = Element(group << 16 | number, vr, decode(head[value:end], vr, None, "<"))
+        pos = end
+    return out

@@ -1,0 +1,169 @@
+"""One data set, the top one or a sequence's item, as a lazy view of its bytes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from engine.dicom.charset import DEFAULT, Encodings, encodings
+from engine.dicom.decode import Value, decode
+from engine.dicom.dictionary import implicit_vr, private_vr
+from engine.dicom.paths import Step
+from engine.dicom.source import Source
+from engine.dicom.vr import BINARY
+from engine.dicom.walk import IMPLICIT, Entry, Form, Item, items, sniff, walk
+
+__all__ = ["Element", "Level"]
+
+CHARACTER_SET = 0x00080005
+PIXEL_REPRESENTATION = 0x00280103
+
+
+class Element(NamedTuple):
+    """One element as it is read.
+
+    Values: text as `str` (decoded, padding removed, several values split), IS DS DA TM DT UI AS AE CS as `str` too, US
+    SS UL SL SV UV as `int`, FL FD as `float`, AT as "GGGGEEEE"; OB OW OF OD OL OV UN and SQ have none here; () is empty.
+    """
+
+    tag: int
+    vr: str
+    values: tuple[Value, ...]
+
+
+class Level:
+    """A data set's elements by tag. Nothing is decoded before it is asked for; items are read once and kept."""
+
+    __slots__ = ("_creators", "_encodings", "_items", "form", "index", "parent", "source")
+
+    def __init__(self, source: Source, form: Form, parent: Level | None = None, index: dict[int, Entry] | None = None):
+        self.source = source
+        self.form = form
+        self.parent = parent
+        self.index = walk(source, form) if index is None else index
+        self._items: dict[int, list[tuple[Item, Level]]] = {}
+        self._encodings: Encodings | None | bool = False
+        self._creators: dict[tuple[int, str], list[int]] | None = None
+
+    @property
+    def encodings(self) -> Encodings | None:
+        """The character set in force here: its own (0008,0005), else that of the data set around it."""
+        if isinstance(self._encodings, bool):
+            entry = self.index.get(CHARACTER_SET)
+            if entry is not None:
+                names = decode(self.source.read(entry[2], entry[3]), "CS", DEFAULT, self.form.order)
+                self._encodings = encodings(tuple(str(n) for n in names))
+            else:
+                self._encodings = self.parent.encodings if self.parent else DEFAULT
+        return self._encodings
+
+    def raw(self, tag: int) -> bytes:
+        """The value's bytes. The tag must be there."""
+        entry = self.index[tag]
+        return self.source.read(entry[2], entry[3])
+
+    def vr(self, tag: int) -> str:
+        """The VR to read the element with: as written, or as the dictionaries say when the bytes do not."""
+        written, _, value, stop, end = self.index[tag]
+        if written not in ("", "UN"):
+            return written
+        if tag & 0x10000:
+            low = tag & 0xFFFF
+            if 0x10 <= low <= 0xFF:
+                return "LO"
+            creator = self.creator_of(tag)
+            vr = private_vr(tag >> 16, creator, low & 0xFF) if creator else ""
+        else:
+            vr = implicit_vr(tag)
+        if stop != end and vr not in BINARY:
+            return "SQ"
+        if " or " in vr:
+            return self._choice(vr)
+        return vr or ("SQ" if stop != end else "UN")
+
+    def _choice(self, vr: str) -> str:
+        """PS3.5 A.1: pixel-related values follow Pixel Representation; what may be words is read as words."""
+        if "SS" not in vr:
+            return "OW"
+        level: Level | None = self
+        while level is not None:
+            if PIXEL_REPRESENTATION in level.index:
+                break
+            level = level.parent
+        signed = level is not None and level.values(PIXEL_REPRESENTATION)[:1] == (1,)
+        return "OW" if "OW" in vr else "SS" if signed else "US"
+
+    def values(self, tag: int, *, strict: bool = False) -> tuple[Value, ...]:
+        vr = self.vr(tag)
+        if vr in BINARY or vr == "SQ":
+            return ()
+        order = "<" if self.index[tag][0] == "UN" else self.form.order
+        return decode(self.raw(tag), vr, self.encodings, order, strict=strict)
+
+    def element(self, tag: int) -> Element:
+        return Element(tag, self.vr(tag), self.values(tag))
+
+    def items(self, tag: int) -> list[Level]:
+        """The items of a sequence, [] when the element is none. Raises Hold when they are broken."""
+        return [level for _, level in self.item_entries(tag)]
+
+    def item_entries(self, tag: int) -> list[tuple[Item, Level]]:
+        """The items with their places in the value's bytes."""
+        found = self._items.get(tag)
+        if found is None:
+            found = self._items[tag] = self._read_items(tag) if self.vr(tag) == "SQ" else []
+        return found
+
+    def _read_items(self, tag: int) -> list[tuple[Item, Level]]:
+        data = self.raw(tag)
+        form = IMPLICIT if self.index[tag][0] == "UN" else self.form
+        out = []
+        for item in items(data, form):
+            content = data[item.start : item.stop]
+            out.append((item, Level(Source((content,)), sniff(content, form), self)))
+        return out
+
+    def creator_of(self, tag: int) -> str:
+        """The private creator of an element's block, "" when it has none (PS3.5 7.8.1)."""
+        block = (tag & 0xFFFF0000) | ((tag >> 8) & 0xFF)
+        for (_, creator), blocks in self.creators.items():
+            if block in blocks:
+                return creator
+        return ""
+
+    @property
+    def creators(self) -> dict[tuple[int, str], list[int]]:
+        """The private blocks reserved here: (group, creator) -> tags of the creator elements."""
+        if self._creators is None:
+            found: dict[tuple[int, str], list[int]] = {}
+            for tag in self.index:
+                if tag & 0x10000 and 0x10 <= tag & 0xFFFF <= 0xFF:
+                    values = decode(self.raw(tag), "LO", self.encodings, self.form.order)
+                    if values:
+                        found.setdefault((tag >> 16, str(values[0])), []).append(tag)
+            self._creators = found
+        return self._creators
+
+    def resolve(self, step: Step) -> int | None:
+        """The tag that a step means here, None when it is not there."""
+        if step.tag is not None:
+            return step.tag if step.tag in self.index else None
+        for block in self.creators.get((step.group, step.creator), ()):
+            tag = (block & 0xFFFF0000) | ((block & 0xFF) << 8) | step.element
+            if tag in self.index:
+                return tag
+        return None
+
+    def find(self, steps: tuple[Step, ...]) -> list[tuple[Level, int]]:
+        """Where the elements stand that the steps lead to: the data set that holds each, and its tag there."""
+        first, rest = steps[0], steps[1:]
+        tag = self.resolve(first)
+        if tag is None:
+            return []
+        if not rest:
+            if first.index is not None and first.index >= len(self.items(tag)):
+                return []
+            return [(self, tag)]
+        inside = self.items(tag)
+        if first.index is not None:
+            inside = inside[first.index : first.index + 1]
+        return [found for level in inside for found in level.find(rest)]

@@ -1,0 +1,71 @@
+"""Random access to bytes that stand partly in memory and partly in a file, read in windows and never more than asked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Final
+
+from engine.dicom.content import Slice
+from engine.errors import Hold
+
+__all__ = ["Source"]
+
+WINDOW: Final = 1 << 15
+
+
+class Source:
+    """A run of pieces as one address space that begins at 0. Windows read once are kept."""
+
+    __slots__ = ("_windows", "length", "pieces")
+
+    def __init__(self, pieces: tuple[bytes | Slice, ...], windows: list[tuple[int, bytes]] | None = None) -> None:
+        self.pieces = pieces
+        self.length = sum(len(p) if isinstance(p, bytes) else p.length for p in pieces)
+        self._windows = windows if windows is not None else []
+        if not self._windows and len(pieces) == 1 and isinstance(pieces[0], bytes):
+            self._windows.append((0, pieces[0]))
+
+    def window(self, at: int, need: int) -> tuple[int, bytes]:
+        """A buffer with `at` in it and `need` bytes from there (fewer only where the bytes end), and where it begins."""
+        stop = min(at + need, self.length)
+        for base, data in self._windows:
+            if base <= at and stop <= base + len(data):
+                return base, data
+        data = self._load(at, min(max(stop, at + WINDOW), self.length))
+        self._windows.append((at, data))
+        return at, data
+
+    def read(self, start: int, stop: int) -> bytes:
+        """The bytes from `start` to before `stop`. Raises Hold when the file has become shorter than it was."""
+        for base, data in self._windows:
+            if base <= start and stop <= base + len(data):
+                return data[start - base : stop - base]
+        return self._load(start, stop)
+
+    def cut(self, start: int, stop: int) -> Iterator[bytes | Slice]:
+        """The pieces between two places, without reading anything."""
+        at = 0
+        for piece in self.pieces:
+            length = len(piece) if isinstance(piece, bytes) else piece.length
+            a, b = max(start, at) - at, min(stop, at + length) - at
+            if a < b:
+                yield piece[a:b] if isinstance(piece, bytes) else Slice(piece.path, piece.offset + a, b - a)
+            at += length
+
+    def _load(self, start: int, stop: int) -> bytes:
+        return b"".join(p if isinstance(p, bytes) else _pread(p) for p in self.cut(start, stop))
+
+
+def _pread(piece: Slice) -> bytes:
+    try:
+        fd = os.open(piece.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            data = os.pread(fd, piece.length, piece.offset)
+        finally:
+            os.close(fd)
+    except OSError as e:
+        raise Hold(f"The received file cannot be read: {e.strerror}.") from e
+    if len(data) != piece.length:
+        raise Hold("The received file is shorter than it was when its header was read.")
+    return data
