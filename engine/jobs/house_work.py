@@ -1,0 +1,45 @@
+"""What keeps the house in order: history sealed and compacted, retentions ended. None of it is needed for delivery."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+
+from engine.history.compaction import compact, retire
+from engine.history.sealing import seal
+from engine.jobs.context import Context
+
+__all__ = ["keep_house"]
+
+log = logging.getLogger(__name__)
+
+RUN_SECONDS = 60.0
+SEAL_EVERY = 1.0
+
+
+def keep_house(context: Context) -> None:
+    """Seal every second for a minute, do the slower things once; then the supervisor wakes us anew."""
+    settings = context.settings
+    begun = time.monotonic()
+    slow = False
+    while time.monotonic() - begun < RUN_SECONDS and not context.stopping.exists():
+        seal(settings.history)
+        if not slow and time.monotonic() - begun > 5.0:
+            slow = True
+            compact(settings.history)
+            retire(settings.history, days=settings.keep_history_days)
+            _retire_batches(context)
+        time.sleep(SEAL_EVERY)
+    if context.stopping.exists():
+        seal(settings.history)
+
+
+def _retire_batches(context: Context) -> None:
+    settings, spool = context.settings, context.spool
+    spool.retire("kept", settings.keep_delivered_hours * 3600)
+    spool.retire("unmatched", settings.keep_unmatched_days * 86_400)
+    # Delivered batches are only kept for convenience: they make room, oldest first, well above the watermark.
+    while shutil.disk_usage(spool.root).free < 2 * (settings.min_free_mb << 20):
+        if not spool.retire("kept", 0, at_most=50):
+            break

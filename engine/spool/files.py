@@ -1,0 +1,87 @@
+"""Small durable file operations: what the spool's promises are made of."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["append_line", "fsync_dir", "locked", "subfolders", "try_lock", "write_durably"]
+
+
+def fsync_dir(path: Path) -> None:
+    """Make a folder's entries durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Write a file that is either wholly there or not at all, also after a power cut: tmp, fsync, rename, fsync folder."""
+    tmp = path.with_name(path.name + ".tmp")
+    fd = os.open(tmp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    tmp.rename(path)
+    fsync_dir(path.parent)
+
+
+def append_line(fd: int, line: bytes) -> None:
+    """Append one line by one write to a descriptor opened with O_APPEND: whole, or torn only as the last one."""
+    written = os.write(fd, line + b"\n")
+    if written != len(line) + 1:
+        # A short write (disk full): end the torn line, so that the next one stands alone.
+        os.write(fd, b"\n")
+        raise OSError(f"only {written} of {len(line) + 1} bytes of a ledger line could be written")
+
+
+def try_lock(path: Path, *, create: bool = True) -> int | None:
+    """Take the lock file `path` if nobody has it; returns its descriptor (close it to release), None if it is taken.
+
+    The kernel gives the lock back when its process ends, however it ends: so a lock is a claim that needs no sweeping.
+    Returns None too when the file is gone (and `create` is false): its folder has moved on.
+    """
+    flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+    try:
+        fd = os.open(path, flags, 0o600)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        still_there = os.stat(path).st_ino == os.fstat(fd).st_ino
+    except (BlockingIOError, FileNotFoundError):
+        still_there = False
+    if not still_there:  # taken, or its folder was renamed between the open and the lock: that state is over
+        os.close(fd)
+        return None
+    return fd
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[int]:
+    """Hold the lock file `path`, waiting for it."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def subfolders(path: Path) -> list[Path]:
+    """The folders in `path` by name, oldest batch first (their names begin with the time); none if it is not there."""
+    try:
+        with os.scandir(path) as entries:
+            names = sorted(e.name for e in entries if e.is_dir(follow_symlinks=False) and not e.name.startswith("."))
+    except FileNotFoundError:
+        return []
+    return [path / name for name in names]

@@ -1,0 +1,151 @@
+"""The spool's front door: instances become durable files, batches are handed to routing.
+
+An image counts when its file and its folder entry are fsynced; only then may the peer hear success.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from engine.errors import OutOfSpace
+from engine.model import Association
+from engine.spool.batch import LOCK, write_batch_file
+from engine.spool.files import fsync_dir, try_lock
+
+__all__ = ["SpoolBatch", "SpoolIncoming", "SpoolIntake", "new_batch_id"]
+
+log = logging.getLogger(__name__)
+
+
+def new_batch_id(now: datetime) -> str:
+    """A batch's name: the time, so that names sort by age, and 48 random bits."""
+    return f"{now:%Y%m%dT%H%M%S}{now.microsecond // 1000:03d}-{secrets.token_hex(6)}"
+
+
+class SpoolIncoming:
+    """One instance being received: `NNNNNN.part`, which becomes `NNNNNN.dcm` when it counts."""
+
+    def __init__(self, batch: SpoolBatch, number: int, head: bytes) -> None:
+        self._batch = batch
+        self._part = batch.folder / f"{number:06d}.part"
+        self.path = batch.folder / f"{number:06d}.dcm"
+        self.fd = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        os.write(self.fd, head)
+
+    def commit(self) -> None:
+        """Data first, then its name, each fsynced: no crash can leave a name without its data."""
+        try:
+            os.fdatasync(self.fd)
+        except OSError:
+            self.discard()
+            raise
+        os.close(self.fd)
+        self.fd = -1
+        self._part.rename(self.path)
+        self._batch.committed()
+
+    def discard(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+            self._part.unlink(missing_ok=True)
+
+
+class SpoolBatch:
+    """The batch of one association, STOW request or retrieved study while it is being received."""
+
+    def __init__(self, intake: SpoolIntake, association: Association) -> None:
+        self._intake = intake
+        now = datetime.now(UTC)
+        self.id = new_batch_id(now)
+        self.folder = intake.receiving / self.id
+        self.count = 0
+        self._next = 1
+        # Made under a hidden name, which the sweep leaves alone, until its lock is held: from then on a batch in
+        # receiving/ whose lock is free was left by a process that is gone.
+        making = intake.receiving / f".{self.id}"
+        making.mkdir(mode=0o700)
+        self._lock = try_lock(making / LOCK)
+        write_batch_file(making, association, now, intake.node)
+        making.rename(self.folder)
+        fsync_dir(intake.receiving)
+        self._dir = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def receive(self, head: bytes) -> SpoolIncoming:
+        self._intake.require_space()
+        incoming = SpoolIncoming(self, self._next, head)
+        self._next += 1
+        return incoming
+
+    def committed(self) -> None:
+        os.fsync(self._dir)
+        self.count += 1
+
+    def seal(self) -> None:
+        if self._dir < 0:
+            return
+        os.close(self._dir)
+        self._dir = -1
+        ready = hand_on(self.folder, self._intake.ready)
+        if self._lock is not None:
+            os.close(self._lock)
+        if ready:
+            self._intake.on_ready()
+
+
+class SpoolIntake:
+    """Where sources put what they receive. Thread-safe; each batch belongs to one thread."""
+
+    def __init__(
+        self,
+        spool: Path,
+        *,
+        node: str,
+        max_instances: int,
+        min_free_bytes: int,
+        on_ready: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.receiving = spool / "receiving"
+        self.ready = spool / "ready"
+        for folder in (self.receiving, self.ready):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.node = node
+        self.max_instances = max_instances
+        self.on_ready = on_ready
+        self._min_free = min_free_bytes
+
+    def require_space(self) -> None:
+        """Raises OutOfSpace below the watermark, early enough that ledgers, routing and delivery can still write."""
+        stat = os.statvfs(self.receiving)
+        free = stat.f_bavail * stat.f_frsize
+        if free < self._min_free:
+            raise OutOfSpace(
+                f"The spool has {free >> 20} MB free, below its watermark of {self._min_free >> 20} MB: "
+                "make room or lower AXIOM_MIN_FREE_MB; senders may try again."
+            )
+
+    def open(self, association: Association) -> SpoolBatch:
+        self.require_space()
+        return SpoolBatch(self, association)
+
+
+def hand_on(folder: Path, ready: Path) -> bool:
+    """Move a batch that is complete from receiving/ to ready/; one without an instance is thrown away. True: it moved."""
+    whole = False
+    for path in list(folder.iterdir()):
+        if path.suffix == ".part":
+            path.unlink()  # never answered: its sender sends it again
+        elif path.suffix == ".dcm":
+            whole = True
+    if whole:
+        folder.rename(ready / folder.name)
+        return True
+    for path in list(folder.iterdir()):
+        path.unlink()
+    folder.rmdir()
+    return False
