@@ -1,0 +1,46 @@
+"""Who may do what: roles are made of permissions, and this is the one place that knows which."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+from engine.errors import Denied
+
+__all__ = ["ROLES", "Permission", "allow", "permissions_of"]
+
+
+class Permission(StrEnum):
+    """What can be allowed, in the words of the pages."""
+
+    VIEW = "view"
+    """See the configuration, the state and what flows; identifiers of patients are masked."""
+    EDIT = "edit"
+    """Change the configuration."""
+    OPERATE = "operate"
+    """Retry, discard and replay."""
+    BROWSE = "browse"
+    """Search instances and query the history."""
+    SEE_PATIENT_DATA = "see_patient_data"
+    """See who the patients are."""
+    ADMINISTER = "administer"
+    """People, keys and the audit."""
+
+
+ROLES: dict[str, frozenset[Permission]] = {
+    "Admin": frozenset(Permission),
+    "User": frozenset({Permission.VIEW, Permission.OPERATE, Permission.BROWSE}),
+}
+"""The roles that every installation has."""
+
+
+def permissions_of(role: str) -> frozenset[Permission]:
+    """What a role may; an unknown role may nothing."""
+    return ROLES.get(role, frozenset())
+
+
+def allow(held: Iterable[Permission], needed: Permission) -> None:
+    """Raises Denied unless `needed` is among what the person holds."""
+    if needed not in held:
+        what = needed.value.replace("_", " ")
+        raise Denied(f"This needs the permission to {what}, which you do not have.", known=True)

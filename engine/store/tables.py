@@ -1,0 +1,144 @@
+"""The tables of the configuration store. A change here needs a migration beside it (tests compare the two)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+)
+
+__all__ = ["Utc", "api_keys", "audit", "live", "metadata", "refresh_tokens", "revisions", "sessions", "users"]
+
+
+class Utc(TypeDecorator[datetime]):
+    """A moment: always aware, always UTC (SQLite forgets the zone, PostgreSQL keeps it)."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a moment without its time zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        moment: datetime = value
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+revisions = Table(
+    "revisions",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),  # counted by the writer: no gaps
+    Column("created_at", Utc, nullable=False),
+    Column("author", String(128), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("label", String(128), nullable=False),
+    Column("document", JSON, nullable=False),
+    Column("digest", String(64), nullable=False),
+)
+
+live = Table(
+    "live",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("revision", Integer, ForeignKey("revisions.id"), nullable=False),
+    CheckConstraint("id = 1", name="one_row"),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("username", String(64), primary_key=True),
+    Column("name", String(128), nullable=False),
+    Column("email", String(254), nullable=False),
+    Column("role", String(64), nullable=False),
+    Column("password", String(72), nullable=False),  # a bcrypt hash; empty: no sign-in by password
+    Column("must_change_password", Boolean, nullable=False),
+    Column("active", Boolean, nullable=False),
+    Column("failed_attempts", Integer, nullable=False),
+    Column("locked_until", Utc),
+    Column("generation", Integer, nullable=False),  # counted up to sign out everywhere
+    Column("created_at", Utc, nullable=False),
+    Column("signed_in_at", Utc),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("username", String(64), ForeignKey("users.username", ondelete="CASCADE"), nullable=False, index=True),
+    Column("generation", Integer, nullable=False),
+    Column("created_at", Utc, nullable=False),
+    Column("expires_at", Utc, nullable=False),
+    Column("revoked_at", Utc),
+    Column("address", String(64), nullable=False),
+)
+
+refresh_tokens = Table(
+    "refresh_tokens",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("session", String(32), ForeignKey("sessions.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("expires_at", Utc, nullable=False),
+    Column("used_at", Utc),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("prefix", String(16), primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("username", String(64), ForeignKey("users.username", ondelete="CASCADE"), nullable=False, index=True),
+    Column("name", String(128), nullable=False),
+    Column("permissions", JSON, nullable=False),  # a list; none of them beyond what the user's role gives
+    Column("networks", JSON, nullable=False),  # CIDR texts; empty: from anywhere
+    Column("created_at", Utc, nullable=False),
+    Column("expires_at", Utc),
+    Column("used_at", Utc),
+    Column("revoked_at", Utc),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),  # counted by the writer: a gap is a missing row
+    Column("at", Utc, nullable=False, index=True),
+    Column("who", String(128), nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("family", String(64), nullable=False),
+    Column("name", String(256), nullable=False),
+    Column("detail", JSON, nullable=False),
+    Column("revision", Integer),
+    Column("address", String(64), nullable=False),
+    Column("previous", String(64), nullable=False),
+    Column("digest", String(64), nullable=False),
+)
