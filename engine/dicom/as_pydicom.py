@@ -26,7 +26,7 @@ def dataset_of(header: Header) -> Dataset:
         body = pydicom.filereader.read_dataset(
             BytesIO(b"".join(parts)), not root.form.explicit, root.form.order == "<"
         )
-    except Exception as e:  # noqa: BLE001  (pydicom raises what it likes on odd bytes)
+    except Exception as e:  # pydicom raises what it likes on odd bytes
         raise Hold(f"pydicom cannot read the header: {e}.") from e
     dataset.update(body)
     return dataset

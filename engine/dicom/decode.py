@@ -11,7 +11,7 @@ __all__ = ["Value", "as_text", "decode"]
 
 Value = str | int | float
 
-_BOTH_ENDS = frozenset("AE CS DA DS DT IS LO SH TM UI".split())
+_BOTH_ENDS = frozenset({"AE", "CS", "DA", "DS", "DT", "IS", "LO", "SH", "TM", "UI"})
 """Leading spaces mean nothing either (PS3.5 6.2)."""
 _PADDING = " \0"
 

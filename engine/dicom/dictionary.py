@@ -1,4 +1,4 @@
-"""The DICOM dictionary (PS3.6) and the known private ones, as pydicom ships them, in the form that the engine asks for."""
+"""The DICOM dictionary (PS3.6) and the known private ones, as pydicom ships them, in the form the engine asks for."""
 
 from __future__ import annotations
 

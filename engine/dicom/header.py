@@ -1,4 +1,4 @@
-"""The header of one received instance as a lazy view: walked to an index at once, decoded only where asked, pixels never."""
+"""The header of one received instance as a lazy view: walked to an index, decoded only where asked, pixels never."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def inflate(data: bytes) -> bytes:
 class Header:
     """One instance's header. Made by `read` from a received file, or by a change of another header.
 
-    path: the received file; size: its length in bytes; head: preamble, `DICM` and file meta; data_offset: where the data
-    set begins in the received file; data_set: the data set as pieces (unmodified: one Slice of the file).
+    path: the received file; size: its length in bytes; head: preamble, `DICM` and file meta; data_offset: where the
+    data set begins in the received file; data_set: the data set as pieces (unmodified: one Slice of the file).
     """
 
     __slots__ = (
@@ -61,7 +61,7 @@ class Header:
     )
 
     def __init__(self, path: Path, size: int, data_offset: int, head: bytes, data_set: Content, source: Source | None):
-        """`source`: the data set's bytes as walked (inflated where `data_set` is deflated); None: those of `data_set`."""
+        """`source`: the data set's bytes as walked (inflated where `data_set` is deflated); None: `data_set`'s own."""
         self.path = path
         self.size = size
         self.data_offset = data_offset
@@ -131,7 +131,10 @@ class Header:
         return self.root.source
 
     def find(self, path: TagPath) -> list[Element]:
-        """The elements that a path leads to: [] when there are none, several with `[*]`. Raises Hold on broken bytes."""
+        """The elements that a path leads to: [] when there are none, several with `[*]`. Raises Hold on broken bytes.
+
+        The path's `[n]` behind its last step asks whether that item is there.
+        """
         if path.is_file_meta:
             tag = path.steps[0].tag
             return [self._meta[tag]] if tag in self._meta else []

@@ -21,8 +21,8 @@ PIXEL_REPRESENTATION = 0x00280103
 class Element(NamedTuple):
     """One element as it is read.
 
-    Values: text as `str` (decoded, padding removed, several values split), IS DS DA TM DT UI AS AE CS as `str` too, US
-    SS UL SL SV UV as `int`, FL FD as `float`, AT as "GGGGEEEE"; OB OW OF OD OL OV UN and SQ have none here; () is empty.
+    Values: text as `str` (decoded, padding removed, several values split), IS DS DA TM DT UI AS AE CS as `str` too,
+    US SS UL SL SV UV as `int`, FL FD as `float`, AT as "GGGGEEEE"; OB OW OF OD OL OV UN and SQ have none: () is empty.
     """
 
     tag: int
@@ -41,7 +41,7 @@ class Level:
         self.parent = parent
         self.index = walk(source, form) if index is None else index
         self._items: dict[int, list[tuple[Item, Level]]] = {}
-        self._encodings: Encodings | None | bool = False
+        self._encodings: Encodings | bool | None = False
         self._creators: dict[tuple[int, str], list[int]] | None = None
 
     @property
@@ -63,7 +63,7 @@ class Level:
 
     def vr(self, tag: int) -> str:
         """The VR to read the element with: as written, or as the dictionaries say when the bytes do not."""
-        written, _, value, stop, end = self.index[tag]
+        written, _, _, stop, end = self.index[tag]
         if written not in ("", "UN"):
             return written
         if tag & 0x10000:
@@ -74,11 +74,11 @@ class Level:
             vr = private_vr(tag >> 16, creator, low & 0xFF) if creator else ""
         else:
             vr = implicit_vr(tag)
-        if stop != end and vr not in BINARY:
-            return "SQ"
         if " or " in vr:
             return self._choice(vr)
-        return vr or ("SQ" if stop != end else "UN")
+        if stop != end and vr not in BINARY - {"UN"}:
+            return "SQ"
+        return vr or "UN"
 
     def _choice(self, vr: str) -> str:
         """PS3.5 A.1: pixel-related values follow Pixel Representation; what may be words is read as words."""

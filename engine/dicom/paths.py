@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Annotated, Any, NamedTuple
 
@@ -32,7 +33,8 @@ _STEP = re.compile(
 )
 
 
-class Step(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Step:
     """One element on the way: by `tag`, or (tag None) private by `group`, `creator` and `element` (the low byte).
 
     `index` names an item of a sequence (0 is the first), `all` stands for `[*]`; neither: the element as a whole.
@@ -134,7 +136,8 @@ def _parse(text: str) -> TagPath:
             raise ValueError(f"say which item of {step}: {step}[0] is its first, {step}[*] is each")
         at += 1
     if (steps[-1].index is not None or steps[-1].all) and vr not in ("SQ", "", "UN"):
-        raise ValueError(f"{steps[-1]._replace(index=None, all=False)} is no sequence (its VR is {vr}): it has no items")
+        bare = replace(steps[-1], index=None, all=False)
+        raise ValueError(f"{bare} is no sequence (its VR is {vr}): it has no items")
     if len(steps) > 1 and any(s.group == 0x0002 for s in steps):
         raise ValueError("file meta elements (0002,eeee) do not stand inside sequences")
     return TagPath(tuple(steps), vr)

@@ -1,4 +1,4 @@
-"""Random access to bytes that stand partly in memory and partly in a file, read in windows and never more than asked."""
+"""Random access to bytes that stand partly in memory and partly in a file, read in windows, never more than asked."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Source:
             self._windows.append((0, pieces[0]))
 
     def window(self, at: int, need: int) -> tuple[int, bytes]:
-        """A buffer with `at` in it and `need` bytes from there (fewer only where the bytes end), and where it begins."""
+        """Where a buffer begins that holds `need` bytes from `at` (fewer only where the bytes end), and the buffer."""
         stop = min(at + need, self.length)
         for base, data in self._windows:
             if base <= at and stop <= base + len(data):

@@ -8,20 +8,23 @@ __all__ = [
 
 SHORT = {
     vr.encode(): vr
-    for vr in "AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split()
+    for vr in (
+        "AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO", "LT", "PN", "SH", "SL", "SS", "ST", "TM",
+        "UI", "UL", "US",
+    )
 }
 """Explicit VRs with a 16-bit length (PS3.5 7.1.2), by their bytes."""
 
-LONG = {vr.encode(): vr for vr in "OB OD OF OL OV OW SQ SV UC UN UR UT UV".split()}
+LONG = {vr.encode(): vr for vr in ("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV")}
 """Explicit VRs with two reserved bytes and a 32-bit length (PS3.5 7.1.2), by their bytes."""
 
-BINARY = frozenset("OB OD OF OL OV OW UN".split())
+BINARY = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 """Bytes, not values: never decoded, never set."""
 
-CHARSET = frozenset("SH LO ST LT PN UC UT".split())
+CHARSET = frozenset({"SH", "LO", "ST", "LT", "PN", "UC", "UT"})
 """Written in the Specific Character Set (0008,0005); all other text uses the default repertoire (PS3.5 6.1.2.2)."""
 
-SINGLE = frozenset("ST LT UT UR".split())
+SINGLE = frozenset({"ST", "LT", "UT", "UR"})
 """Text in which a backslash is a character: always one value."""
 
 INTEGERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "UV": "Q", "SV": "q"}

@@ -1,8 +1,8 @@
 """Walks the bytes of a data set to an index of its elements, without decoding or copying any value (PS3.5 7.1).
 
-An index entry is `(vr, start, value, stop, end)`: the VR as written ("" in implicit VR), where the element begins, where
-its value begins and ends, and where the next element begins (`end` is `stop` but for undefined lengths, whose delimiter
-stands between the two).
+An index entry is `(vr, start, value, stop, end)`: the VR as written ("" in implicit VR), where the element begins,
+where its value begins and ends, and where the next element begins (`end` is `stop` but for undefined lengths, whose
+delimiter stands between the two).
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class Form(NamedTuple):
 
 
 def _form(explicit: bool, order: str) -> Form:
-    return Form(explicit, order, struct.Struct(order + "HH2sH"), struct.Struct(order + "HHL"), struct.Struct(order + "L"))
+    head, item, length = (struct.Struct(order + code) for code in ("HH2sH", "HHL", "L"))
+    return Form(explicit, order, head, item, length)
 
 
 EXPLICIT: Final = _form(True, "<")
@@ -55,8 +56,8 @@ class Item(NamedTuple):
     undefined: bool
 
 
-class _Short(Exception):  # noqa: N818  (a signal between the functions here, never seen outside)
-    """The window ends before what is being walked does."""
+class _Short(Exception):
+    """A signal between the functions here: the window ends before what is being walked does."""
 
 
 def place(tag: int, at: int) -> str:
