@@ -1,0 +1,113 @@
+"""DIMSE command sets: group 0000 in Implicit VR Little Endian (PS3.7 6.3, 9.3, E.1)."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from engine.dicom.network.pdu import ProtocolError
+
+__all__ = [
+    "C_CANCEL_RQ", "C_ECHO_RQ", "C_ECHO_RSP", "C_STORE_RQ", "C_STORE_RSP", "Command", "decode_command",
+    "encode_command",
+]
+
+C_STORE_RQ: Final = 0x0001
+C_STORE_RSP: Final = 0x8001
+C_ECHO_RQ: Final = 0x0030
+C_ECHO_RSP: Final = 0x8030
+C_CANCEL_RQ: Final = 0x0FFF
+
+_NO_DATA_SET = 0x0101
+_MEDIUM = 0
+_COMMENT_LENGTH = 64  # VR LO
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """The elements that C-STORE and C-ECHO need; others are skipped on reading. None and "" mean absent."""
+
+    field: int
+    """(0000,0100) Command Field."""
+    message_id: int | None = None
+    responded_to: int | None = None
+    """(0000,0120) Message ID Being Responded To."""
+    has_data_set: bool = False
+    """(0000,0800) Command Data Set Type is not 0101H."""
+    sop_class_uid: str = ""
+    sop_instance_uid: str = ""
+    status: int | None = None
+    comment: str = ""
+    """(0000,0902) Error Comment; cut to 64 characters on encoding."""
+
+
+def encode_command(command: Command) -> bytes:
+    """The command set with its group length."""
+    is_store = command.field == C_STORE_RQ
+    comment = command.comment.encode("ascii", "replace").replace(b"\\", b"/")[:_COMMENT_LENGTH]
+    body = b"".join(
+        (
+            _uid(0x0002, command.sop_class_uid),
+            _us(0x0100, command.field),
+            _us(0x0110, command.message_id),
+            _us(0x0120, command.responded_to),
+            _us(0x0700, _MEDIUM if is_store else None),  # priority: 0 is medium
+            _us(0x0800, 0x0001 if command.has_data_set else _NO_DATA_SET),
+            _us(0x0900, command.status),
+            _element(0x0902, comment + b" " * (len(comment) % 2)) if comment else b"",
+            _uid(0x1000, command.sop_instance_uid),
+        )
+    )
+    return struct.pack("<HHII", 0, 0, 4, len(body)) + body
+
+
+def decode_command(data: bytes) -> Command:
+    """Read a command set. Raises ProtocolError when it is malformed or has no Command Field."""
+    values: dict[int, bytes] = {}
+    at = 0
+    while at < len(data):
+        if at + 8 > len(data):
+            raise ProtocolError("the command set is cut off")
+        group, element, length = struct.unpack_from("<HHI", data, at)
+        at += 8
+        if group != 0 or at + length > len(data):
+            raise ProtocolError("the command set is not in Implicit VR Little Endian, or is cut off")
+        values[element] = data[at : at + length]
+        at += length
+    field = _number(values, 0x0100)
+    if field is None:
+        raise ProtocolError("the command set has no Command Field (0000,0100)")
+    return Command(
+        field=field,
+        message_id=_number(values, 0x0110),
+        responded_to=_number(values, 0x0120),
+        has_data_set=_number(values, 0x0800) != _NO_DATA_SET,
+        sop_class_uid=_text(values, 0x0002),
+        sop_instance_uid=_text(values, 0x1000),
+        status=_number(values, 0x0900),
+        comment=_text(values, 0x0902),
+    )
+
+
+def _element(element: int, value: bytes) -> bytes:
+    return struct.pack("<HHI", 0, element, len(value)) + value
+
+
+def _us(element: int, value: int | None) -> bytes:
+    return b"" if value is None else struct.pack("<HHIH", 0, element, 2, value)
+
+
+def _uid(element: int, uid: str) -> bytes:
+    value = uid.encode("ascii", "replace")
+    return _element(element, value + b"\0" * (len(value) % 2)) if value else b""
+
+
+def _number(values: dict[int, bytes], element: int) -> int | None:
+    raw = values.get(element)
+    return int.from_bytes(raw, "little") if raw is not None and len(raw) == 2 else None
+
+
+def _text(values: dict[int, bytes], element: int) -> str:
+    """As the peer wrote it, padding removed, what is not printable ASCII replaced by `?` (it is shown and logged)."""
+    return "".join(chr(c) if 32 <= c < 127 else "?" for c in values.get(element, b"").strip(b" \0"))

@@ -1,0 +1,120 @@
+"""Listens for DICOM associations: takes C-STORE of any storage SOP class in any transfer syntax, and answers C-ECHO.
+
+Guarantee: success is answered only for an instance that is on disk (fsynced). When the spool has no room the answer is
+A700 and the association stays usable. Bytes are kept as they came; nothing is decoded or converted on the way in.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+import threading
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator, Field
+
+from engine.component import AETitle
+from engine.errors import Retry
+from engine.model import Intake, Tick
+from engine.sources._dimse_server import DimseServer
+from engine.sources.base import Source, SourceStatus
+
+__all__ = ["DimseListener"]
+
+_BACKLOG = 1024
+
+
+def _network(text: str) -> str:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError as e:
+        raise ValueError(f"{e}. Write an address or a range like 10.1.0.0/16 or fd00::/8.") from e
+    return text
+
+
+IpRange = Annotated[str, AfterValidator(_network)]
+
+
+class DimseListener(Source):
+    """A C-STORE SCP: modalities, PACS and workstations send images to it."""
+
+    label: ClassVar[str] = "DICOM listener"
+    runs: ClassVar[bool] = True
+    kind: Literal["dimse_listener"] = "dimse_listener"
+
+    ae_title: AETitle = "AXIOM"
+    """What peers call it: its own Application Entity title."""
+    host: str = Field(default="127.0.0.1", min_length=1, max_length=253, examples=["127.0.0.1", "::"])
+    """The address to listen on: 127.0.0.1 is this machine alone, 0.0.0.0 every IPv4 address, :: every address."""
+    port: int = Field(default=11112, ge=1, le=65535, examples=[11112])
+    calling_ae_titles: list[AETitle] = Field(default=[], examples=[["CT01", "MR01"]])
+    """Only these senders are let in; empty: all."""
+    ip_ranges: list[IpRange] = Field(default=[], examples=[["10.1.0.0/16", "fd00::/8"]])
+    """Only senders at these addresses are let in (IPv4 or IPv6, single or CIDR); empty: all."""
+    require_called_ae: bool = False
+    """Whether a sender must call it by its own AE title."""
+    transfer_syntaxes: list[Annotated[str, Field(pattern=r"^[0-9.]{1,64}$")]] = Field(
+        default=[], examples=[["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"]]
+    )
+    """Transfer syntax UIDs that are taken; empty: all, private and unknown ones too."""
+    max_associations: int = Field(default=50, ge=1, le=1000)
+    """Associations at the same time; one more is refused for the moment (local limit exceeded)."""
+    max_pdu: int = Field(default=131_072, ge=4096, le=1_048_576)
+    """The longest PDU, in bytes, that senders may use."""
+    network_timeout: float = Field(default=60.0, gt=0, le=3600)
+    """Seconds that a sender may take for one PDU, or be silent within a message, before the association is ended."""
+    idle_timeout: float = Field(default=300.0, gt=0, le=86_400)
+    """Seconds without any message after which an open association is ended."""
+    batch_quiet_seconds: float = Field(default=2.0, gt=0, le=3600)
+    """A batch is handed on when its association has been quiet for so long, or has ended."""
+    drain_seconds: float = Field(default=30.0, ge=0, le=3600)
+    """When it is stopped: how long open associations may go on before they are ended, between images."""
+
+    def run(self, intake: Intake, stop: threading.Event, status: SourceStatus) -> None:
+        """Listen until `stop` is set. Raises Retry when the address or port cannot be had."""
+        listening = self._listen()
+        DimseServer(self, intake, status).run(listening, stop)
+
+    def check(self) -> list[Tick]:
+        try:
+            self._resolve()
+        except Retry as e:
+            return [Tick("address", False, str(e)), Tick("port", None, "not tried")]
+        address = Tick("address", True, self.host)
+        try:
+            self._listen().close()
+        except Retry as e:
+            return [address, Tick("port", False, str(e))]
+        return [address, Tick("port", True, f"{self.port} is free")]
+
+    def _resolve(self) -> tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]:
+        try:
+            found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        except OSError as e:
+            raise Retry(f"{self.host} is not an address or a name that this machine knows ({e.strerror}).") from e
+        return found[0][0], found[0][4]  # type: ignore[return-value]  # stream sockets of IPv4 or IPv6 only
+
+    def _listen(self) -> socket.socket:
+        family, address = self._resolve()
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # not held up by connections just closed
+            if family == socket.AF_INET6:
+                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            listening.bind(address)
+            listening.listen(_BACKLOG)
+        except OSError as e:
+            listening.close()
+            raise Retry(self._bind_words(e)) from e
+        return listening
+
+    def _bind_words(self, error: OSError) -> str:
+        place = f"Port {self.port} on {self.host}"
+        if error.errno == errno.EADDRINUSE:
+            return f"{place} is in use: stop what holds it, or choose another port."
+        if error.errno == errno.EACCES:
+            return f"{place} may not be opened by this user: choose a port above 1023."
+        if error.errno == errno.EADDRNOTAVAIL:
+            return f"This machine has no address {self.host}: choose one that it has, or 0.0.0.0 for all."
+        return f"{place} cannot be opened: {error.strerror}."
