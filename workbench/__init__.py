@@ -1,0 +1,7 @@
+"""The workbench: pages for people, and `connect()` for notebooks. It reaches the engine over HTTP only."""
+
+from __future__ import annotations
+
+from workbench.notebook import Workbench, connect
+
+__all__ = ["Workbench", "connect"]

@@ -1,0 +1,369 @@
+"""The engine's API as the workbench sees it: real HTTP on a free port, the contract's shapes, a small living site.
+
+It answers out of memory and validates by the engine's own models, so that pages can be walked in seconds.
+`python -m tests.workbench.fake_api PORT` serves it by hand.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import secrets
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+import uvicorn
+from fastapi import FastAPI, Request, Response, UploadFile
+from fastapi.responses import JSONResponse
+from pydantic import ValidationError
+
+from engine.component import kinds, rebuild
+from engine.configuration import problems_of
+from engine.fields import describe
+from engine.rules.model import Rule, Ruleset, Schedule
+from tests.workbench import fake_site
+
+__all__ = ["FakeApi", "serve"]
+
+FAMILIES = {"sources": "source", "destinations": "destination", "schedules": None, "rulesets": None}
+
+
+class FakeApi:
+    """The state behind the routes; tests read and change it."""
+
+    def __init__(self) -> None:
+        self.document = fake_site.document()
+        self.revision = 7
+        self.users = {"ada": {"password": "correct horse", "role": "admin", "name": "Ada", "must_change": False}}
+        self.tokens: dict[str, str] = {}
+        self.refreshes: dict[str, str] = {}
+        self.held = fake_site.held()
+        self.unmatched = fake_site.unmatched()
+        self.deliveries = fake_site.deliveries()
+        self.status_code = 0
+        """When set, every answer is this error."""
+        self.did: list[tuple[Any, ...]] = []
+        self.began = time.monotonic()
+        self.app = _app(self)
+
+    def expire(self) -> None:
+        """All access tokens are over; refresh tokens hold."""
+        self.tokens.clear()
+
+    def received(self) -> int:
+        return 1840 + int((time.monotonic() - self.began) * 7)
+
+    def tokens_for(self, username: str) -> dict[str, Any]:
+        access, refresh = secrets.token_hex(12), secrets.token_hex(12)
+        self.tokens[access] = self.refreshes[refresh] = username
+        user = self.users[username]
+        return {
+            "access_token": access,
+            "token_type": "bearer",
+            "expires_in": 900,
+            "refresh_token": refresh,
+            "must_change_password": user["must_change"],
+            "user": {"username": username, "name": user["name"], "role": user["role"]},
+        }
+
+
+class Told(Exception):
+    def __init__(self, status: int, detail: str, problems: list[dict[str, Any]] | None = None) -> None:
+        self.status, self.detail, self.problems = status, detail, problems or []
+
+
+def _invalid(problems: list[dict[str, Any]]) -> Told:
+    return Told(422, "This cannot be saved.", problems)
+
+
+def _check(family: str, item: dict[str, Any], prefix: list[Any]) -> None:
+    rebuild()
+    model: Any = {"schedules": Schedule, "rulesets": Ruleset}.get(family)
+    if model is None:
+        known = kinds(FAMILIES[family] or "")
+        if item.get("kind") not in known:
+            raise _invalid([{"loc": [*prefix, "kind"], "words": f"There is no kind {item.get('kind')}."}])
+        model = known[item["kind"]]
+    try:
+        model.model_validate(item)
+    except ValidationError as e:
+        raise _invalid([{"loc": [*prefix, *p.loc], "words": p.words} for p in problems_of(e)]) from e
+
+
+def _app(state: FakeApi) -> FastAPI:
+    app = FastAPI()
+
+    @app.exception_handler(Told)
+    async def told(_: Request, e: Told) -> JSONResponse:
+        body = {"type": "about:blank", "title": "No", "status": e.status, "detail": e.detail, "problems": e.problems}
+        return JSONResponse(body, e.status, media_type="application/problem+json")
+
+    @app.middleware("http")
+    async def who(request: Request, call_next: Any) -> Response:
+        if state.status_code:
+            return JSONResponse({"title": "No", "detail": "Not just now."}, state.status_code)
+        open_to_all = request.url.path.endswith(("/auth/login", "/auth/refresh"))
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if not open_to_all and token not in state.tokens:
+            return JSONResponse({"title": "Sign in", "detail": "Sign in first."}, 401)
+        request.state.user = state.tokens.get(token, "")
+        answer: Response = await call_next(request)
+        return answer
+
+    _auth_routes(app, state)
+    _work_routes(app, state)
+    _crud_routes(app, state)
+    return app
+
+
+def _auth_routes(app: FastAPI, state: FakeApi) -> None:
+    @app.post("/api/v1/auth/login")
+    def login(body: dict[str, str]) -> dict[str, Any]:
+        user = state.users.get(body["username"])
+        if user is None or user["password"] != body["password"]:
+            raise Told(401, "Username or password is wrong.")
+        return state.tokens_for(body["username"])
+
+    @app.post("/api/v1/auth/refresh")
+    def refresh(body: dict[str, str]) -> dict[str, Any]:
+        username = state.refreshes.pop(body["refresh_token"], None)
+        if username is None:
+            raise Told(401, "Sign in again.")
+        return state.tokens_for(username)
+
+    @app.post("/api/v1/auth/logout", status_code=204)
+    def logout(request: Request) -> None:
+        state.did.append(("logout", request.state.user))
+        state.expire()
+
+    @app.post("/api/v1/auth/password")
+    def password(body: dict[str, str], request: Request) -> dict[str, Any]:
+        user = state.users[request.state.user]
+        if user["password"] != body["old_password"]:
+            raise Told(422, "No.", [{"loc": ["old_password"], "words": "That is not your present password."}])
+        if len(body["new_password"]) < 10:
+            raise Told(422, "No.", [{"loc": ["new_password"], "words": "Take 10 characters or more."}])
+        user.update(password=body["new_password"], must_change=False)
+        return state.tokens_for(request.state.user)
+
+    @app.get("/api/v1/auth/me")
+    def me(request: Request) -> dict[str, Any]:
+        return {"username": request.state.user, **state.users[request.state.user]}
+
+
+def _work_routes(app: FastAPI, state: FakeApi) -> None:
+    def listing(items: list[dict[str, Any]], ids: list[str]) -> list[dict[str, Any]]:
+        return [one for one in items if one["id"] not in ids]
+
+    @app.get("/api/v1/status")
+    def status() -> dict[str, Any]:
+        return fake_site.status(state)
+
+    @app.get("/api/v1/flow")
+    def flow(minutes: int = 60) -> dict[str, Any]:
+        return fake_site.flow(state)
+
+    @app.get("/api/v1/held")
+    def held() -> list[dict[str, Any]]:
+        return state.held
+
+    @app.post("/api/v1/held/{action}")
+    def held_action(action: str, body: dict[str, Any]) -> dict[str, Any]:
+        state.did.append((f"held/{action}", *body["ids"], body.get("reason", "")))
+        state.held = listing(state.held, body["ids"])
+        return {"done": len(body["ids"])}
+
+    @app.get("/api/v1/unmatched")
+    def unmatched() -> list[dict[str, Any]]:
+        return state.unmatched
+
+    @app.post("/api/v1/unmatched/replay")
+    def replay(body: dict[str, Any]) -> dict[str, Any]:
+        state.did.append(("unmatched/replay", *body["ids"]))
+        state.unmatched = listing(state.unmatched, body["ids"])
+        return {"done": len(body["ids"])}
+
+    @app.get("/api/v1/deliveries")
+    def deliveries(state_: str = "", destination: str = "", limit: int = 100, request: Request = None) -> Any:  # type: ignore[assignment]
+        wanted = request.query_params.get("state", "")
+        found = [d for d in state.deliveries if not wanted or d["state"] == wanted]
+        return [d for d in found if not destination or d["destination"] == destination][:limit]
+
+    @app.post("/api/v1/deliveries/{action}")
+    def delivery_action(action: str, body: dict[str, Any]) -> dict[str, Any]:
+        state.did.append((f"deliveries/{action}", *body["ids"], body.get("reason", "")))
+        state.deliveries = listing(state.deliveries, body["ids"])
+        return {"done": len(body["ids"])}
+
+    @app.get("/api/v1/instances")
+    def instances(q: str = "", limit: int = 50) -> list[dict[str, Any]]:
+        return [i for i in fake_site.instances() if q.lower() in str(i).lower()][:limit]
+
+    @app.get("/api/v1/instances/{uid}")
+    def instance(uid: str) -> dict[str, Any]:
+        if uid not in [i["sop_instance_uid"] for i in fake_site.instances()]:
+            raise Told(404, "No image with this UID was received.")
+        return fake_site.story(uid)
+
+    @app.post("/api/v1/history/query")
+    def query(body: dict[str, Any]) -> Response:
+        import duckdb
+
+        con = duckdb.connect()
+        con.register("rows", fake_site.history())
+        con.sql("create view instances as select * from rows")
+        try:
+            found = con.sql(body["sql"]).limit(body["limit"]).to_arrow_table()
+        except duckdb.Error as e:
+            raise Told(422, str(e).splitlines()[0]) from e
+        sink = io.BytesIO()
+        with pa.ipc.new_stream(sink, found.schema) as writer:
+            writer.write_table(found)
+        return Response(sink.getvalue(), media_type="application/vnd.apache.arrow.stream")
+
+    @app.post("/api/v1/rules/test")
+    async def test(file: UploadFile, request: Request) -> dict[str, Any]:
+        form = await request.form()
+        if b"DICM" not in (await file.read())[:132]:
+            raise Told(422, "This is not a DICOM file: it has no DICM at byte 128.")
+        state.did.append(("rules/test", "configuration" in form))
+        return {"decisions": fake_site.decisions()}
+
+    @app.get("/api/v1/tags")
+    def tags(q: str = "", limit: int = 50) -> list[dict[str, str]]:
+        return [t for t in fake_site.TAGS if q.lower() in str(t).lower()][:limit]
+
+
+def _crud_routes(app: FastAPI, state: FakeApi) -> None:
+    @app.get("/api/v1/families")
+    def families() -> dict[str, Any]:
+        out: dict[str, Any] = {}
+        for name, family in {**FAMILIES, "morphs": "morph"}.items():
+            if family:
+                out[name] = {"kinds": {k: _kind(cls) for k, cls in kinds(family).items()}}
+        out["schedules"] = {"fields": describe(Schedule)}
+        out["rulesets"] = {"fields": describe(Ruleset), "rules": describe(Rule)}
+        return out
+
+    @app.get("/api/v1/config")
+    def config() -> dict[str, Any]:
+        return state.document
+
+    @app.get("/api/v1/revisions")
+    def revisions(limit: int = 50) -> list[dict[str, Any]]:
+        return fake_site.revisions(state.revision)[:limit]
+
+    @app.get("/api/v1/revisions/{number}/diff")
+    def diff(number: int) -> list[dict[str, Any]]:
+        return [
+            {"path": "rulesets/main/rules/ct-to-pacs/state", "before": "shadow", "after": "live", "revision": number}
+        ]
+
+    @app.post("/api/v1/revisions/{number}/rollback")
+    def rollback(number: int) -> dict[str, Any]:
+        state.did.append(("rollback", number))
+        state.revision += 1
+        return {"revision": state.revision}
+
+    def place(family: str, name: str) -> int:
+        if family not in FAMILIES:
+            raise Told(404, f"There is no family {family}.")
+        for i, item in enumerate(state.document[family]):
+            if item["name"] == name:
+                return i
+        raise Told(404, f"There is nothing called {name}.")
+
+    def saved(request: Request) -> None:
+        expected = request.headers.get("if-match")
+        if expected and expected != f'"{state.revision}"':
+            raise Told(412, "Somebody saved a change meanwhile.")
+        state.revision += 1
+
+    @app.get("/api/v1/{family}")
+    def items(family: str) -> list[dict[str, Any]]:
+        if family not in FAMILIES:
+            raise Told(404, f"There is no family {family}.")
+        return list(state.document[family])
+
+    @app.post("/api/v1/{family}", status_code=201)
+    def add(family: str, body: dict[str, Any], request: Request) -> dict[str, Any]:
+        _check(family, body, [family, body.get("name", "")])
+        saved(request)
+        state.document[family].append(body)
+        return body
+
+    @app.post("/api/v1/{family}/check")
+    def check(family: str, body: dict[str, Any]) -> dict[str, Any]:
+        _check(family, body, [])
+        good = body.get("host") != "away.example"
+        words = "" if good else "connection refused"
+        return {"ticks": [{"name": "can be connected to", "ok": good, "words": words}]}
+
+    @app.get("/api/v1/{family}/{name}")
+    def one(family: str, name: str) -> Response:
+        found = copy.deepcopy(state.document[family][place(family, name)])
+        return JSONResponse(found, headers={"ETag": f'"{state.revision}"'})
+
+    @app.put("/api/v1/{family}/{name}")
+    def put(family: str, name: str, body: dict[str, Any], request: Request) -> dict[str, Any]:
+        i = place(family, name)
+        _check(family, body, [family, name])
+        saved(request)
+        state.document[family][i] = body
+        return body
+
+    @app.delete("/api/v1/{family}/{name}", status_code=204)
+    def delete(family: str, name: str) -> None:
+        if used := _users(state, family, name):
+            raise Told(409, f"{name} is used by {', '.join(used)}.")
+        del state.document[family][place(family, name)]
+        state.revision += 1
+
+    @app.get("/api/v1/{family}/{name}/used-by")
+    def used_by(family: str, name: str) -> dict[str, Any]:
+        return {"used_by": _users(state, family, name)}
+
+
+def _users(state: FakeApi, family: str, name: str) -> list[str]:
+    return [
+        f"rulesets/{ruleset['name']}/rules/{rule['name']}"
+        for ruleset in state.document["rulesets"]
+        for rule in ruleset["rules"]
+        if name in rule.get(family, [])
+    ]
+
+
+def _kind(cls: Any) -> dict[str, Any]:
+    return {"label": cls.label, "doc": cls.__doc__ or "", "fields": describe(cls), "schema": cls.model_json_schema()}
+
+
+@contextmanager
+def serve(state: FakeApi, port: int = 0) -> Iterator[str]:
+    """Serve it on loopback; gives the address."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("127.0.0.1", port))
+    server = uvicorn.Server(uvicorn.Config(state.app, log_level="warning"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 20
+    ready = threading.Event()
+    while not server.started and time.monotonic() < deadline:
+        ready.wait(0.02)
+    try:
+        yield f"http://127.0.0.1:{sock.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+
+
+if __name__ == "__main__":
+    with serve(FakeApi(), int(sys.argv[1])) as url:
+        print(url, flush=True)
+        threading.Event().wait()

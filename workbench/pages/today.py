@@ -1,0 +1,182 @@
+"""Today: is everything well, what flows where, and what needs a person. Draws itself anew every two seconds."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+import altair as alt
+import streamlit as st
+
+from workbench import parts, signin
+from workbench.flow import picture
+
+MINUTES = {"15 minutes": 15, "Hour": 60, "Day": 1440}
+PAGES = {"source": "sources", "rule": "rules", "destination": "destinations"}
+
+
+def go(page: str, **query: str) -> None:
+    st.switch_page(f"workbench/pages/{page}.py", query_params=query)
+
+
+def first_steps(status: dict[str, Any]) -> None:
+    """An empty home says what to do first."""
+    listening = [one for one in status["listeners"] if one["state"] == "listening"]
+    if not listening:
+        parts.empty("Nothing listens yet", "Add a source first: then modalities have somewhere to send to.")
+        if st.button("Add a source", type="primary"):
+            go("sources")
+        return
+    parts.empty("Ready, and waiting for the first image", "Send one with any DICOM tool. With DCMTK, on this machine:")
+    one = listening[0]
+    host, _, port = str(one["address"]).rpartition(":")
+    st.code(f"storescu -v -aec {one['ae_title']} {host or '127.0.0.1'} {port} image.dcm", language="bash")
+
+
+def with_states(flow: dict[str, Any], status: dict[str, Any]) -> dict[str, Any]:
+    """The flow's boxes with what is known of them just now: words under the name, and a colour."""
+    listeners = {one["name"]: one for one in status["listeners"]}
+    destinations = {one["name"]: one for one in status["destinations"]}
+    nodes = []
+    for node in flow["nodes"]:
+        state, note = "", ""
+        if node["type"] == "source" and (found := listeners.get(node["name"])):
+            bad = found["state"] == "failed"
+            state, note = ("bad", found["error"]) if bad else ("", f"{found['ae_title']} · {found['state']}")
+        elif node["type"] == "destination" and (found := destinations.get(node["name"])):
+            state, note = destination_state(found)
+        elif node["type"] == "rule" and node.get("state") == "shadow":
+            state, note = "shadow", "shadow: delivers nothing"
+        nodes.append({**node, "state": state, "note": note})
+    edges = [{**e, "moving": bool(e["count"])} for e in flow["edges"]]
+    return {**flow, "nodes": nodes, "edges": edges}
+
+
+def destination_state(found: dict[str, Any]) -> tuple[str, str]:
+    if found["dead"]:
+        return "bad", f"{parts.plural(found['dead'], 'dead letter')}" + (
+            f", {found['waiting']} waiting" if found["waiting"] else ""
+        )
+    if not found["enabled"]:
+        return "idle", "paused"
+    if found["waiting"]:
+        return "wait", f"{found['waiting']} waiting"
+    return "", "sending" if found["sending"] else ""
+
+
+def rates(flow: dict[str, Any]) -> None:
+    names = {"received": "Received", "delivered": "Delivered"}
+    values = [{"at": m["at"], "what": w, "n": m[k]} for m in flow["per_minute"] for k, w in names.items()]
+    if not values:
+        st.caption("No image yet.")
+        return
+    shape = alt.Chart(alt.Data(values=values)).encode(
+        x=alt.X("at:T", title=None, axis=alt.Axis(format="%H:%M", grid=False, tickCount=6)),
+        y=alt.Y("n:Q", title=None, stack=None, axis=alt.Axis(tickCount=3)),
+        color=alt.Color("what:N", title=None, legend=alt.Legend(orient="top"), sort=list(names.values())),
+        tooltip=[
+            alt.Tooltip("at:T", format="%H:%M", title="Minute"),
+            alt.Tooltip("what:N", title="What"),
+            alt.Tooltip("n:Q", title="Images"),
+        ],
+    )
+    chart = shape.mark_area(opacity=0.14, interpolate="monotone") + shape.mark_line(strokeWidth=2, interpolate="monotone")
+    st.altair_chart(chart.properties(height=190), width="stretch")
+
+
+def attention(totals: dict[str, int], status: dict[str, Any]) -> None:
+    """What needs a person, each beside the way to the page that solves it."""
+    failed = [one for one in status["listeners"] if one["state"] == "failed"]
+    full = not status["spool"].get("accepting", True)
+    items = [
+        (full, "Receiving has stopped: the disk is nearly full", "deliveries"),
+        *((True, f"{one['name']} does not listen: {one['error']}", "sources") for one in failed),
+        (totals["held"], f"{parts.plural(totals['held'], 'image')} held: the rules could not decide or change them", "held"),
+        (totals["dead"], parts.plural(totals["dead"], "delivery given up", "deliveries given up"), "dead"),
+        (totals["unmatched"], f"{parts.plural(totals['unmatched'], 'image')} that no rule matched", "unmatched"),
+    ]
+    shown = [item for item in items if item[0]]
+    if not shown:
+        return
+    with st.container(border=True, key="attention"):
+        for i, (_, words, page) in enumerate(shown):
+            dot = ":orange[●]" if page == "unmatched" else ":red[●]"
+            if st.button(f"{dot} {parts.md(words)} →", key=f"attend-{i}", type="tertiary"):
+                view = {"dead": "deliveries", "unmatched": "held"}.get(page, page)
+                go(view, **({"view": page} if page in ("dead", "unmatched", "held") else {}))
+
+
+def listeners(status: dict[str, Any]) -> None:
+    lines = []
+    for one in status["listeners"]:
+        under = one["error"] or f"{one['ae_title']} at {one['address']}"
+        left = f'<b>{escape(one["name"])}</b><br><span class="ax-quiet ax-small">{escape(under)}</span>'
+        right = f"{parts.plural(one['associations'], 'association')}" if one["state"] == "listening" else ""
+        lines.append(parts.row(left, f'<span class="ax-quiet ax-small">{right}</span>', parts.chip(one["state"])))
+    parts.rows(lines, "Nothing listens yet.")
+
+
+def machine(status: dict[str, Any]) -> None:
+    spool = status["spool"]
+    free, mark = spool["free_bytes"], spool["watermark_bytes"]
+    near = min(1.0, mark / free) if free else 1.0
+    kind = "bad" if not spool.get("accepting", True) else "wait" if near > 0.5 else "good"
+    bar = f'<div class="ax-bar ax-{kind}"><i style="width:{max(2, 100 * (1 - near)):.0f}%"></i></div>'
+    words = f"receiving stops below {parts.size(mark)}"
+    lines = [parts.row(f'Free disk <span class="ax-quiet ax-small">{words}</span>{bar}', parts.size(free))]
+    steps = {"receiving": "Being received", "ready": "Ready to be decided", "routing": "Being decided", "routed": "On their way"}
+    lines += [parts.row(f"{label}", f"{spool.get(k, 0):,}") for k, label in steps.items()]
+    parts.rows(lines)
+
+
+def work(status: dict[str, Any]) -> None:
+    lines = [parts.row(f"Queue {escape(one['name'])}", f"{one['depth']:,}") for one in status["queues"]]
+    lines += [parts.row(f"Worker {escape(one['name'])}", "", parts.chip(one["state"])) for one in status["workers"]]
+    parts.rows(lines, "No worker runs.")
+
+
+@parts.live(2)
+def now(minutes: int) -> None:
+    client = signin.client()
+    status, flow = client.get("/status"), client.get("/flow", minutes=minutes)
+    totals = flow["totals"]
+    parts.cards(
+        [
+            parts.card("received", totals["received"], "good"),
+            parts.card("delivered", totals["delivered"], "good"),
+            parts.card("deliveries waiting", totals["waiting"], "wait"),
+            parts.card("no rule matched", totals["unmatched"], "wait"),
+            parts.card("held", totals["held"], "bad"),
+            parts.card("dead letters", totals["dead"], "bad"),
+        ]
+    )
+    attention(totals, status)
+    if not totals["received"] and not any(m["received"] for m in flow["per_minute"]):
+        first_steps(status)
+    if flow["nodes"]:
+        chosen = picture(with_states(flow, status))
+        if chosen:
+            kind, _, name = chosen.partition(":")
+            if kind in PAGES:
+                go(PAGES[kind], show=name)
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        st.html('<span class="ax-title">Images per minute</span>')
+        rates(flow)
+    with right:
+        st.html('<span class="ax-title">Listeners</span>')
+        listeners(status)
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        st.html('<span class="ax-title">Spool</span>')
+        machine(status)
+    with right:
+        st.html('<span class="ax-title">Workers</span>')
+        work(status)
+
+
+head, choice = st.columns([3, 2], vertical_alignment="bottom")
+with head:
+    parts.title("Today")
+span = choice.segmented_control("Span", list(MINUTES), default="Hour", label_visibility="collapsed", key="span")
+now(MINUTES.get(span or "Hour", 60))
