@@ -82,7 +82,7 @@ def decode_command(data: bytes) -> Command:
         field=field,
         message_id=_number(values, 0x0110),
         responded_to=_number(values, 0x0120),
-        has_data_set=_number(values, 0x0800) != _NO_DATA_SET,
+        has_data_set=_number(values, 0x0800) not in (None, _NO_DATA_SET),
         sop_class_uid=_text(values, 0x0002),
         sop_instance_uid=_text(values, 0x1000),
         status=_number(values, 0x0900),

@@ -19,7 +19,7 @@ from engine.dicom.network.pdu import (
 )
 from engine.dicom.network.wire import ConnectionLost, Wire
 
-__all__ = ["COMMAND", "DATA_SET", "LAST", "PDV_HEAD", "Fragment", "Messages", "PeerAborted", "Released", "pdv_head"]
+__all__ = ["COMMAND", "DATA_SET", "LAST", "PDV_HEAD", "Messages", "PeerAborted", "Released", "abort_words", "pdv_head"]
 
 COMMAND = 0x01
 """Bit 0 of the message control header: the fragment is of a command set."""
@@ -66,8 +66,8 @@ class Messages:
     def __init__(self, wire: Wire, max_pdu: int, peer_max_pdu: int) -> None:
         self.wire = wire
         self._max_pdu = max_pdu
-        self.fragment_size = max(1, min(peer_max_pdu or max_pdu, max_pdu) - 6)
-        """The most bytes of a command or data set that fit in one P-DATA-TF to the peer."""
+        self.fragment_size = max(2, (min(peer_max_pdu or max_pdu, max_pdu) - 6) & ~1)
+        """The most bytes of a command or data set that fit in one P-DATA-TF to the peer; even, as some insist on."""
         self._left = 0  # bytes of the current PDU not yet read
 
     def _fragment(self) -> Fragment:
