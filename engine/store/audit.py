@@ -127,7 +127,7 @@ class Audit:
             return [_row(r) for r in connection.execute(query)]
 
     def verify(self) -> str | None:
-        """Walk the chain. None when it is whole, else a sentence naming the first line that is not as it was written."""
+        """Walk the chain. None when it is whole, else a sentence about the first line that is not as it was."""
         previous, expected = FIRST, 1
         for row, was_previous, digest in self._walk():
             if row.id != expected:

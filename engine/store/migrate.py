@@ -21,7 +21,7 @@ HEAD = "0001"
 
 
 def migrate(settings: Settings) -> bool:
-    """Run the missing steps, all or nothing; true when there were any. Raises AxiomError for a newer version's store."""
+    """Run the missing steps, all or nothing; true when there were any. Raises AxiomError for a newer store."""
     database = Database(settings.database)
     try:
         return migrate_database(database)

@@ -15,9 +15,9 @@ from engine.security.roles import ROLES, Permission, permissions_of
 from engine.store import tables
 from engine.store.audit import append
 from engine.store.database import Database
-from engine.store.sessions import Sessions
+from engine.store.sessions import Sessions, alive
 
-__all__ = ["People", "User"]
+__all__ = ["People", "User", "need_user"]
 
 LOCK_AFTER = 10
 LOCK_FOR = timedelta(minutes=15)
@@ -75,6 +75,14 @@ class People:
             row = _row(connection, username)
             return _user(row) if row else None
 
+    def signed_in(self, session: str, username: str, generation: int) -> User:
+        """Whose access token it is. Raises Denied when the session is over, or the person may not sign in any more."""
+        with self._database.read() as connection:
+            row = _row(connection, username)
+            if row is None or not row.active or row.generation != generation or not alive(connection, session, username):
+                raise Denied("The session is over: sign in again.")
+            return _user(row)
+
     def create(
         self, username: str, *, role: str, who: str, password: str | None = None, name: str = "", email: str = "",
         address: str = "", must_change: bool = True,
@@ -108,7 +116,7 @@ class People:
     def create_admin(
         self, password: str | None = None, *, username: str = "admin", who: str = "axiom up"
     ) -> str | None:
-        """The first admin of an empty installation; the one-time password is returned. None: there are people already."""
+        """The first admin of an empty installation; returns the one-time password. None: there are people already."""
         if self.list():
             return None
         try:
@@ -222,6 +230,11 @@ class People:
 
 def _update(username: str) -> Any:
     return tables.users.update().where(tables.users.c.username == username)
+
+
+def need_user(connection: Connection, username: str) -> User:
+    """Raises Missing."""
+    return _user(_need(connection, username))
 
 
 def _row(connection: Connection, username: str) -> Row[*tuple[Any, ...]] | None:

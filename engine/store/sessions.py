@@ -14,7 +14,7 @@ from engine.store import tables
 from engine.store.audit import append
 from engine.store.database import Database
 
-__all__ = ["Opened", "Sessions"]
+__all__ = ["Opened", "Sessions", "alive"]
 
 IDLE = timedelta(hours=12)
 LONGEST = timedelta(days=7)
@@ -75,18 +75,18 @@ class Sessions:
                 return Opened(row.session, row.username, _issue(connection, row.session, min(now + IDLE, row.ends_at)))
         raise Denied(OVER)
 
-    def alive(self, session: str, username: str) -> bool:
-        """Whether an access token's session still stands."""
-        t = tables.sessions
-        with self._database.read() as connection:
-            row = connection.execute(select(t).where(t.c.id == session, t.c.username == username)).one_or_none()
-        return row is not None and row.revoked_at is None and row.expires_at > datetime.now(UTC)
-
     def close(self, session: str, username: str, *, address: str = "") -> None:
         """Sign out: the session's tokens are worth nothing from now on."""
         with self._database.write() as connection:
             _end(connection, session, datetime.now(UTC))
             append(connection, who=username, action="sign-out", family="users", name=username, address=address)
+
+
+def alive(connection: Connection, session: str, username: str) -> bool:
+    """Whether an access token's session still stands."""
+    t = tables.sessions
+    row = connection.execute(select(t).where(t.c.id == session, t.c.username == username)).one_or_none()
+    return row is not None and row.revoked_at is None and row.expires_at > datetime.now(UTC)
 
 
 def _issue(connection: Connection, session: str, expires_at: datetime) -> str:

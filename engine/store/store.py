@@ -19,6 +19,7 @@ from engine.store import revisions as rows
 from engine.store.audit import Audit, append
 from engine.store.database import Database
 from engine.store.diff import Diff, diff_documents
+from engine.store.keys import Keys
 from engine.store.migrate import migrate_database
 from engine.store.people import People
 from engine.store.revisions import Revision
@@ -58,6 +59,7 @@ class Store:
         self.database = Database(settings.database)
         migrate_database(self.database)
         self.people = People(self.database)
+        self.keys = Keys(self.database)
         self.audit = Audit(self.database)
         self._lock = threading.Lock()
         self._live: Live | None = None

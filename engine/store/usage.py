@@ -9,7 +9,7 @@ __all__ = ["used_by"]
 
 
 def used_by(document: Mapping[str, Any], family: str, name: str) -> list[str]:
-    """The places that name it: `["rulesets/main/rules/ct"]`. A rule that names a *kind* of source needs no one source."""
+    """The places that name it: `["rulesets/main/rules/ct"]`. Rules that name a *kind* of source need no one source."""
     return [
         f"rulesets/{ruleset['name']}/rules/{rule['name']}"
         for ruleset in sorted(document.get("rulesets", []), key=lambda r: r["priority"])

@@ -1,7 +1,8 @@
 """The configuration as YAML, for people and for git.
 
 Reading follows YAML 1.2's core schema, so that what people write is what they mean: only `true` and `false` are
-booleans (`state: off` stays a word), only plain decimal digits are numbers (`07:00` and `0010` stay text), dates stay text.
+booleans (`state: off` stays a word), only plain decimal digits are numbers (`07:00` and `0010` stay text), dates stay
+text.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _Base: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # 
 class _Loader(_Base):  # type: ignore[misc, valid-type]
     """YAML 1.2 core schema: the resolvers of YAML 1.1 are not taken over."""
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  (the base's own name)
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
 
 
 for _tag, _pattern, _first in (

@@ -1,0 +1,98 @@
+"""What every request passes: an id, bounds, and headers that keep browsers from harm."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from engine.log import bind, clear
+
+__all__ = ["Bounds", "Hygiene"]
+
+_log = logging.getLogger(__name__)
+
+_ID = re.compile(r"[A-Za-z0-9_.-]{8,64}")
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+}
+HSTS = "max-age=31536000"
+
+
+class Hygiene:
+    """Gives each request an id (or takes over a plain one), writes one log line, and sets the security headers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _ID.fullmatch(given) else secrets.token_hex(8)
+        scope["axiom_request_id"] = request_id
+        status, began = 500, time.monotonic()
+
+        async def with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+                if scope["scheme"] == "https":
+                    headers.setdefault("Strict-Transport-Security", HSTS)
+                headers["X-Request-ID"] = request_id
+            await send(message)
+
+        bind(request_id=request_id)
+        try:
+            await self._app(scope, receive, with_headers)
+        finally:
+            route = getattr(scope.get("route"), "path", "(no route)")  # the pattern: an address may name a patient
+            milliseconds = (time.monotonic() - began) * 1000
+            _log.info("%s %s -> %d in %.0f ms", scope["method"], route, status, milliseconds)
+            clear("request_id")
+
+
+class Bounds:
+    """Refuses bodies that are too large, by what they say of themselves and by what really comes."""
+
+    def __init__(self, app: ASGIApp, *, largest: int, larger: dict[str, int]) -> None:
+        self._app = app
+        self._largest = largest
+        self._larger = larger
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        limit = self._larger.get(scope["path"], self._largest)
+        said = Headers(scope=scope).get("content-length", "0")
+        too_large = not said.isdigit() or int(said) > limit
+        came = 0
+
+        async def bounded() -> Message:
+            nonlocal came
+            if too_large:
+                raise HTTPException(413)
+            message = await receive()
+            came += len(message.get("body", b""))
+            if came > limit:
+                raise HTTPException(413)
+            return message
+
+        await self._app(scope, bounded, send)
