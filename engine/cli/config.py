@@ -1,0 +1,101 @@
+"""`axiom config`: the configuration as YAML."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from engine.cli.show import AsJson, emit, example, fail, operator, settings
+
+__all__ = ["add"]
+
+cli = typer.Typer(help="Export, validate, compare and apply the configuration, as YAML.", no_args_is_help=True)
+
+Source = Annotated[str, typer.Argument(metavar="FILE", help="A YAML file; `-` is stdin.")]
+
+
+def add(app: typer.Typer) -> None:
+    app.add_typer(cli, name="config")
+
+
+def _read(file: str) -> str:
+    try:
+        return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        fail(f"{file} is not text in UTF-8.")
+    except OSError as e:
+        fail(f"{file} cannot be read: {e.strerror}.")
+
+
+@cli.command(epilog=example("axiom config export > axiom.yaml", "axiom config export --revision 3"))
+def export(
+    revision: Annotated[int | None, typer.Option(help="An earlier revision's number, instead of the live one.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the live configuration as YAML that `apply` takes."""
+    from engine.store import Store
+
+    store = Store(settings())
+    if as_json:
+        emit(store.revision(store.live_revision() if revision is None else revision).document)
+    else:
+        typer.echo(store.export_yaml(revision), nl=False)
+
+
+@cli.command(epilog=example("axiom config validate axiom.yaml"))
+def validate(file: Source, as_json: AsJson = False) -> None:
+    """Check a file as `apply` would, and change nothing. Exit 1 when it does not hold."""
+    from engine.errors import Invalid
+    from engine.store import Store
+
+    try:
+        Store(settings()).apply(_read(file), author=operator(), dry_run=True)
+    except Invalid as e:
+        if not as_json:
+            raise
+        emit({"problems": [{"loc": list(p.loc), "words": p.words} for p in e.problems]})
+        raise typer.Exit(1) from None
+    if as_json:
+        emit({"problems": []})
+    else:
+        typer.echo("It holds.")
+
+
+@cli.command(epilog=example("axiom config diff axiom.yaml"))
+def diff(file: Source, as_json: AsJson = False) -> None:
+    """Show what `apply` would change, and change nothing."""
+    _apply(file, dry_run=True, reason="", as_json=as_json)
+
+
+@cli.command(epilog=example('axiom config apply axiom.yaml --reason "CT02 is new"'))
+def apply(
+    file: Source,
+    reason: Annotated[str, typer.Option(help="Why, for the list of revisions.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make each family that the file names equal to it; families that it does not name stay. All or nothing.
+
+    The running engine follows within seconds.
+    """
+    _apply(file, dry_run=dry_run, reason=reason, as_json=as_json)
+
+
+def _apply(file: str, *, dry_run: bool, reason: str, as_json: bool) -> None:
+    from engine.store import Store
+
+    applied = Store(settings()).apply(_read(file), author=operator(), dry_run=dry_run, reason=reason)
+    if as_json:
+        emit(applied.as_json())
+        return
+    for line in applied.diff.words():
+        typer.echo(line)
+    if not applied.diff:
+        typer.echo(f"Nothing differs from revision {applied.revision}.")
+    elif dry_run:
+        typer.echo(f"Nothing was changed; live is revision {applied.revision}.")
+    else:
+        typer.echo(f"Live is revision {applied.revision}.")

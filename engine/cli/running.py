@@ -1,0 +1,68 @@
+"""`axiom up`, and the processes that it starts: `axiom engine`, `axiom api`, `axiom app`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from engine.cli.show import example, fail, settings
+
+__all__ = ["add"]
+
+
+def add(app: typer.Typer) -> None:
+    app.command(epilog=example("axiom up", "axiom up --no-demo"))(up)
+    app.command(epilog=example("AXIOM_INSTANCE_ID=node-2 axiom engine"))(engine)
+    app.command(epilog=example("AXIOM_API_PORT=9000 axiom api"))(api)
+    app.command("app", epilog=example("AXIOM_API_URL=http://10.0.0.5:8001 axiom app"))(workbench)
+
+
+def up(
+    demo: Annotated[
+        bool, typer.Option(envvar="DEMO", help="On an empty home: load the example configuration, send sample studies.")
+    ] = True,
+) -> None:
+    """Start everything, watch it, and end it with Ctrl-C."""
+    from engine.cli.up import Up
+
+    raise typer.Exit(Up(settings(), demo=demo).run())
+
+
+def engine() -> None:
+    """Run this node's engine alone: spool, listeners, workers. It needs a Redis (AXIOM_REDIS_URL, or `axiom up`'s)."""
+    from engine.jobs.supervisor import run
+
+    raise typer.Exit(run(settings()))
+
+
+def api() -> None:
+    """Run the API alone."""
+    from engine.api import serve
+
+    serve(settings())
+
+
+def workbench() -> None:
+    """Run the Streamlit workbench alone; it talks to the API (AXIOM_API_URL, or this machine's)."""
+    now = settings()
+    script = Path(__file__).resolve().parents[2] / "streamlit_app.py"
+    if not script.is_file():
+        fail(f"The workbench is not installed here: there is no {script}.")
+    flags = {
+        "server.address": now.host,
+        "server.port": str(now.app_port),
+        "server.headless": "true",
+        "server.fileWatcherType": "none",
+        "server.enableXsrfProtection": "true",
+        "browser.gatherUsageStats": "false",
+        "client.showErrorDetails": "none",
+        "client.toolbarMode": "minimal",
+    }
+    os.environ["AXIOM_API_URL"] = now.api
+    os.chdir(script.parent)  # where .streamlit/config.toml is
+    argv = [sys.executable, "-m", "streamlit", "run", *(f"--{k}={v}" for k, v in flags.items()), str(script)]
+    os.execv(sys.executable, argv)  # noqa: S606  (the same process: whoever watches it watches Streamlit)

@@ -1,0 +1,42 @@
+"""`axiom status`: the node as it is now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from engine.cli.show import AsJson, emit, example, settings, table
+
+__all__ = ["add"]
+
+
+def add(app: typer.Typer) -> None:
+    app.command(epilog=example("axiom status", "axiom status --json"))(status)
+
+
+def status(as_json: AsJson = False) -> None:
+    """Show listeners, workers, spool and destinations as they are now."""
+    from engine.operations import Operations
+
+    now = Operations(settings()).status()
+    if as_json:
+        emit(now)
+    else:
+        _show(now)
+
+
+def _show(now: dict[str, Any]) -> None:
+    typer.echo(f"{now['node']}: Axiom Flow {now['version']}, revision {now['revision']}")
+    spool = now["spool"]
+    words = "accepting" if spool["accepting"] else "NOT accepting: too little room"
+    counts = ", ".join(f"{spool[s]} {s}" for s in ("receiving", "ready", "routing", "routed", "held", "unmatched"))
+    typer.echo(f"spool: {words}, {spool['free_bytes'] >> 20} MB free; batches: {counts}")
+    typer.echo("")
+    shown = ["name", "state", "ae_title", "address", "associations", "instances", "error"]
+    table(now["listeners"], shown, "No listeners are configured.")
+    typer.echo("")
+    shown = ["name", "kind", "waiting", "sending", "dead", "last_error"]
+    table(now["destinations"], shown, "No destinations are configured.")
+    typer.echo("")
+    table(now["workers"], ("name", "state", "pid"), "No workers run: is `axiom up` running?")
