@@ -8,52 +8,79 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from engine.component import ConfigModel, Member, Name, uses_families
+from engine.rules.condition import AssociationCondition, Condition
+from engine.rules.schedule import Range, Schedule
 
-__all__ = ["Changes", "Mode", "Rule", "Ruleset", "Schedule", "State"]
+__all__ = ["Changes", "Mode", "Range", "Rule", "Ruleset", "Schedule", "State"]
 
 
 class Mode(StrEnum):
+    """What happens after a rule has matched."""
+
     FIRST_MATCH = "FIRST_MATCH"
+    """The first live match ends its ruleset."""
     ALL_MATCHES = "ALL_MATCHES"
+    """Every matching rule is a branch of its own."""
 
 
 class State(StrEnum):
+    """Whether a rule acts."""
+
     OFF = "off"
+    """It says nothing."""
     SHADOW = "shadow"
+    """It decides and is logged, but delivers nothing."""
     LIVE = "live"
 
 
 class Changes(StrEnum):
+    """What the rules of a ruleset see."""
+
     SEPARATE = "separate"
+    """Each sees the instance as received."""
     CHAINED = "chained"
-
-
-class Schedule(ConfigModel):
-    name: Name
-    time_zone: str = "UTC"
-    ranges: list[dict[str, Any]] = []
+    """Each sees, and passes on, what earlier matches changed."""
 
 
 @uses_families
 class Rule(ConfigModel):
+    """What an instance must be, how it is changed, and where it then goes."""
+
     name: Name
-    priority: int = Field(ge=0, le=1_000_000)
+    priority: int = Field(ge=0, le=1_000_000, examples=[10])
+    """Lower comes first; each rule of a ruleset has its own."""
     state: State = State.LIVE
-    sources: list[str] = []
-    when: dict[str, Any] | None = None
-    association: dict[str, Any] | None = None
-    schedule: Name | None = None
+    """`off`, `shadow` (decides and is logged, delivers nothing) or `live`."""
+    sources: list[str] = Field(default=[], examples=[["modalities"], ["stow_rs"]])
+    """Names or kinds of sources; empty: all of them."""
+    when: Condition | None = Field(
+        default=None, examples=[{"all": [{"tag": "Modality", "op": "eq", "value": "CT"}, {"tag": "PatientID", "op": "exists"}]}]
+    )
+    """What its tags must be; nothing: every instance."""
+    association: AssociationCondition | None = Field(
+        default=None, examples=[{"source_ip": {"op": "ip_in_subnet", "value": "10.1.0.0/16"}}]
+    )
+    """What its sender must be; nothing: every sender."""
+    schedule: Name | None = Field(default=None, examples=["office"])
+    """When it is on, judged at the time of receipt; nothing: always."""
     morphs: list[Annotated[Any, Member("morph")]] = []
-    destinations: list[Name] = []
+    """The changes of tags, in their order."""
+    destinations: list[Name] = Field(default=[], examples=[["pacs", "archive"]])
     original_attributes: bool | None = None
+    """Whether its changes are recorded in the Original Attributes Sequence; nothing: as the system's setting says."""
     description: str = ""
 
 
 @uses_families
 class Ruleset(ConfigModel):
+    """Rules in their order, and what happens after a match."""
+
     name: Name
-    priority: int = Field(ge=0, le=1_000_000)
+    priority: int = Field(ge=0, le=1_000_000, examples=[10])
+    """Lower comes first; each ruleset has its own."""
     mode: Mode = Mode.ALL_MATCHES
+    """`ALL_MATCHES`: every matching rule is a branch; `FIRST_MATCH`: the first live match ends the ruleset."""
     changes: Changes = Changes.SEPARATE
+    """`separate`: each rule sees the instance as received; `chained`: as earlier matching rules changed it."""
     rules: list[Rule] = []
     description: str = ""
