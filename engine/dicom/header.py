@@ -20,7 +20,7 @@ from engine.errors import Hold
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["DEFLATED", "Element", "Header", "form_of", "inflate"]
+__all__ = ["DEFLATED", "Element", "Header", "form_of", "inflate", "meta_element"]
 
 IMPLICIT_SYNTAXES: Final = frozenset({"1.2.840.10008.1.2", "1.2.840.113619.5.2"})
 BIG_SYNTAX: Final = "1.2.840.10008.1.2.2"
@@ -195,11 +195,11 @@ def _meta_end(data: bytes) -> int:
         raise Hold('This is no DICOM file: "DICM" does not stand at byte 128 (PS3.10 7.1).')
     pos = 132
     while pos + 8 <= len(data) and data[pos : pos + 2] == b"\x02\0":
-        pos = _meta_element(data, pos)[2]
+        pos = meta_element(data, pos)[2]
     return pos
 
 
-def _meta_element(data: bytes, pos: int) -> tuple[str, int, int]:
+def meta_element(data: bytes, pos: int) -> tuple[str, int, int]:
     """VR, where the value begins and where it ends, of a file meta element: always explicit VR little endian."""
     vr = data[pos + 4 : pos + 6]
     if vr in (b"OB", b"OW", b"UN", b"UT", b"SQ"):
@@ -217,7 +217,7 @@ def _walk_meta(head: bytes) -> dict[int, Element]:
     out: dict[int, Element] = {}
     pos = 132
     while pos + 8 <= len(head):
-        vr, value, end = _meta_element(head, pos)
+        vr, value, end = meta_element(head, pos)
         group, number = struct.unpack_from("<HH", head, pos)
         out[group << 16 | number] = Element(group << 16 | number, vr, decode(head[value:end], vr, None, "<"))
         pos = end

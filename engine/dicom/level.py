@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 from engine.dicom.charset import DEFAULT, Encodings, encodings
@@ -10,9 +11,9 @@ from engine.dicom.dictionary import implicit_vr, private_vr
 from engine.dicom.paths import Step
 from engine.dicom.source import Source
 from engine.dicom.vr import BINARY
-from engine.dicom.walk import IMPLICIT, Entry, Form, Item, items, sniff, walk
+from engine.dicom.walk import BULK, IMPLICIT, Entry, Form, Item, items, sniff, walk
 
-__all__ = ["Element", "Level"]
+__all__ = ["CHARACTER_SET", "Element", "Level"]
 
 CHARACTER_SET = 0x00080005
 PIXEL_REPRESENTATION = 0x00280103
@@ -33,7 +34,7 @@ class Element(NamedTuple):
 class Level:
     """A data set's elements by tag. Nothing is decoded before it is asked for; items are read once and kept."""
 
-    __slots__ = ("_creators", "_encodings", "_items", "form", "index", "parent", "source")
+    __slots__ = ("_creators", "_encodings", "_items", "_repeated", "form", "index", "parent", "source")
 
     def __init__(self, source: Source, form: Form, parent: Level | None = None, index: dict[int, Entry] | None = None):
         self.source = source
@@ -42,6 +43,7 @@ class Level:
         self.index = walk(source, form) if index is None else index
         self._items: dict[int, list[tuple[Item, Level]]] = {}
         self._encodings: Encodings | bool | None = False
+        self._repeated: list[tuple[int, int, int]] | None = None
         self._creators: dict[tuple[int, str], list[int]] | None = None
 
     @property
@@ -167,3 +169,33 @@ class Level:
         if first.index is not None:
             inside = inside[first.index : first.index + 1]
         return [found for level in inside for found in level.find(rest)]
+
+    def place_of(self, tag: int) -> int:
+        """Where a new element belongs: before the first one with a greater tag, else behind the last one."""
+        after = [entry[1] for other, entry in self.index.items() if other > tag]
+        return min(after) if after else max((entry[4] for entry in self.index.values()), default=0)
+
+    def bulk_start(self) -> int:
+        """Where the pixel data begins, or an earlier element that was stepped over unread."""
+        for tag, entry in self.index.items():
+            long = entry[4] - entry[1] > BULK
+            if tag >> 16 == 0x7FE0 or (long and not self.source.holds(entry[1], entry[4])):
+                return entry[1]
+        return self.source.length
+
+    def repeated(self) -> list[tuple[int, int, int]]:
+        """The elements whose tag comes again later, against PS3.5 7.1, as (tag, start, end)."""
+        if self._repeated is None:
+            self._repeated, at = [], 0
+            spans = [(entry[1], entry[4]) for entry in self.index.values()]
+            for start, end in spans if _contiguous(spans) else sorted(spans):
+                if start > at:
+                    gap = Level(Source(tuple(self.source.cut(at, start))), self.form)
+                    inside = [(tag, entry[1], entry[4]) for tag, entry in gap.index.items()] + gap.repeated()
+                    self._repeated += [(tag, at + a, at + b) for tag, a, b in inside]
+                at = end
+        return self._repeated
+
+
+def _contiguous(spans: list[tuple[int, int]]) -> bool:
+    return all(a[1] == b[0] for a, b in pairwise(spans))

@@ -22,9 +22,7 @@ class Source:
     def __init__(self, pieces: tuple[bytes | Slice, ...], windows: list[tuple[int, bytes]] | None = None) -> None:
         self.pieces = pieces
         self.length = sum(len(p) if isinstance(p, bytes) else p.length for p in pieces)
-        self._windows = windows if windows is not None else []
-        if not self._windows and len(pieces) == 1 and isinstance(pieces[0], bytes):
-            self._windows.append((0, pieces[0]))
+        self._windows = windows if windows is not None else _in_memory(pieces)
 
     def window(self, at: int, need: int) -> tuple[int, bytes]:
         """Where a buffer begins that holds `need` bytes from `at` (fewer only where the bytes end), and the buffer."""
@@ -35,6 +33,10 @@ class Source:
         data = self._load(at, min(max(stop, at + WINDOW), self.length))
         self._windows.append((at, data))
         return at, data
+
+    def holds(self, start: int, stop: int) -> bool:
+        """Whether this range stands in memory already."""
+        return any(base <= start and stop <= base + len(data) for base, data in self._windows)
 
     def read(self, start: int, stop: int) -> bytes:
         """The bytes from `start` to before `stop`. Raises Hold when the file has become shorter than it was."""
@@ -55,6 +57,17 @@ class Source:
 
     def _load(self, start: int, stop: int) -> bytes:
         return b"".join(p if isinstance(p, bytes) else _pread(p) for p in self.cut(start, stop))
+
+
+def _in_memory(pieces: tuple[bytes | Slice, ...]) -> list[tuple[int, bytes]]:
+    out, at = [], 0
+    for piece in pieces:
+        if isinstance(piece, bytes):
+            out.append((at, piece))
+            at += len(piece)
+        else:
+            at += piece.length
+    return out
 
 
 def _pread(piece: Slice) -> bytes:

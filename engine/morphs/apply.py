@@ -1,0 +1,59 @@
+"""Applies a rule's morphs to one instance's header: all of them, or none and the instance is held."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from engine.dicom.header import Header
+from engine.dicom.patch import patched
+from engine.errors import Hold
+from engine.model import Change
+from engine.morphs.base import Morph
+from engine.morphs.original_attributes import Reason, record
+from engine.morphs.work import Work
+
+__all__ = ["Changed", "change"]
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What came of it: the header (the very one given when nothing changed), and each tag before and after."""
+
+    header: Header
+    changes: tuple[Change, ...]
+    warnings: tuple[str, ...] = ()
+    """New values that their VR or VM does not allow, written because their morphs say `invalid: warn`."""
+
+
+def change(
+    header: Header,
+    morphs: Sequence[Morph],
+    *,
+    original_attributes: bool,
+    system: str,
+    at: datetime,
+    source: str = "",
+    reason: Reason = "COERCE",
+) -> Changed:
+    """Apply the morphs in their order; each sees what those before it made.
+
+    original_attributes: record the prior values in (0400,0561), one item for this call (PS3.3 C.12.1.1.9), with
+    `system` as Modifying System, `at` (aware) as its time and `source` as Source of Previous Values.
+    Raises Hold, naming the morph and the tag, when one cannot be applied: then nothing is changed.
+    """
+    work = Work(header)
+    for morph in morphs:
+        work.kind, work.lenient = morph.kind, morph.invalid == "warn"
+        try:
+            morph.apply(work)
+        except Hold as e:
+            raise Hold(f"{morph.kind} {morph.tag}: {e}") from e
+        except Exception as e:  # fail closed, whatever a site's own kind raises
+            raise Hold(f"{morph.kind} {morph.tag} failed: {type(e).__name__}: {e}") from e
+    if not work.changes:
+        return Changed(header, (), tuple(work.warnings))
+    if original_attributes:
+        record(work.root, header.root, work.touched, system=system, at=at, source=source, reason=reason)
+    return Changed(patched(header, work.root), tuple(work.changes), tuple(work.warnings))

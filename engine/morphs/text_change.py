@@ -1,0 +1,40 @@
+"""What the morphs have in common that change the text that is there: prepend, suffix, regex_replace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Self
+
+from pydantic import model_validator
+
+from engine.dicom.vr import BINARY
+from engine.errors import Hold
+from engine.morphs.base import CHARACTER_SET, Morph
+from engine.morphs.work import Place, Work
+
+__all__ = ["TextChange"]
+
+
+class TextChange(Morph):
+    """A change of the text that a tag has; one without a value stays as it is."""
+
+    @model_validator(mode="after")
+    def _holds_text(self) -> Self:
+        path = self.path
+        if path.steps[-1].index is not None or path.steps[-1].all:
+            raise ValueError(f"{path} is an item: name an element inside it")
+        if path.vr and all(vr == "SQ" or vr in BINARY for vr in path.vr.split(" or ")):
+            raise ValueError(f"{path} holds no text: its VR is {path.vr}")
+        if path.steps[-1].tag == CHARACTER_SET:
+            raise ValueError(f"{path} is changed by `set` only, which re-encodes the texts")
+        return self
+
+    def texts(self, work: Work) -> Iterator[tuple[Place, tuple[str, ...]]]:
+        """The places that have a value, with it. Raises Hold for one that holds bytes or items."""
+        for place in work.places(self.path):
+            vr = place.node.vr(place.tag)
+            if vr == "SQ" or vr in BINARY:
+                raise Hold(f"{place.trail} holds no text here: its VR is {vr}.")
+            values = work.values(place)
+            if values:
+                yield place, values
