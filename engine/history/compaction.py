@@ -23,7 +23,7 @@ from typing import Any
 import orjson
 
 from engine.history.columns import VIEWS, schema
-from engine.history.files import counting, days, fsync_dir, is_replayed, one_at_a_time, sealed, write_durably
+from engine.history.files import counting, day_folders, fsync_dir, is_replayed, one_at_a_time, sealed, write_durably
 from engine.history.sealing import pending, seal_all
 
 __all__ = ["GRACE_SECONDS", "compact", "retire"]
@@ -51,11 +51,11 @@ def compact(history_dir: Path, *, budget_s: float = 10.0, grace_s: float = GRACE
         until = time.monotonic() + budget_s
         replaced = 0
         for view in VIEWS:
-            for _, folder in days(history_dir, view):
+            for _, folder in day_folders(history_dir, view):
                 _drop_replaced(folder, grace_s)
             replaced += _settle(history_dir, view, grace_s)
             unfinished = pending(history_dir, view)
-            for day, folder in days(history_dir, view):
+            for day, folder in day_folders(history_dir, view):
                 if time.monotonic() > until:
                     return replaced
                 for group in _groups(day, folder, unfinished):
@@ -64,19 +64,19 @@ def compact(history_dir: Path, *, budget_s: float = 10.0, grace_s: float = GRACE
         return replaced
 
 
-def retire(history_dir: Path, keep_days: float | Mapping[str, float], *, today: date | None = None) -> int:
-    """Delete days older than `keep_days` (one number, or one for each view by name; views not named stay).
+def retire(history_dir: Path, days: float | Mapping[str, float], *, today: date | None = None) -> int:
+    """Delete days older than `days` (one number, or one for each view by name; views not named stay).
 
     Returns the days deleted. Lines put aside in `broken/` go with the longest of them.
     """
-    keep = dict.fromkeys(VIEWS, float(keep_days)) if isinstance(keep_days, int | float) else dict(keep_days)
+    keep = dict.fromkeys(VIEWS, float(days)) if isinstance(days, int | float) else dict(days)
     now = datetime.now(UTC) if today is None else datetime(today.year, today.month, today.day, tzinfo=UTC)
     gone = 0
     with one_at_a_time(history_dir) as mine:
         if not mine:
             return 0
         for view, limit in keep.items():
-            for day, folder in days(history_dir, view):
+            for day, folder in day_folders(history_dir, view):
                 end = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
                 if now - end >= timedelta(days=limit):
                     _delete_day(folder)

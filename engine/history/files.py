@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import orjson
 
-__all__ = ["Sealed", "counting", "days", "fsync_dir", "is_replayed", "one_at_a_time", "sealed", "write_durably"]
+__all__ = ["Sealed", "counting", "day_folders", "fsync_dir", "is_replayed", "one_at_a_time", "sealed", "write_durably"]
 
 _REPLAYED = ".replayed.parquet"
 
@@ -36,7 +36,7 @@ def is_replayed(file: Path | str) -> bool:
     return str(file).endswith(_REPLAYED)
 
 
-def days(history_dir: Path, view: str) -> list[tuple[date, Path]]:
+def day_folders(history_dir: Path, view: str) -> list[tuple[date, Path]]:
     """The day folders of a view, oldest first."""
     found = []
     with contextlib.suppress(FileNotFoundError):
@@ -52,7 +52,7 @@ def sealed(history_dir: Path, view: str, skip: frozenset[Path] = frozenset()) ->
     merged one has all of them, and one that saw it finds its list of names (or they are gone, and opening them fails).
     """
     out = Sealed([], [])
-    for _, folder in days(history_dir, view):
+    for _, folder in day_folders(history_dir, view):
         for file in counting(folder):
             if file not in skip:
                 (out.replayed if is_replayed(file) else out.rows).append(file)

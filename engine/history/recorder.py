@@ -27,6 +27,7 @@ from engine.history.columns import VIEWS
 __all__ = ["Recorder"]
 
 _COLUMNS = {view: frozenset(columns) for view, columns in VIEWS.items()}
+_TIMES = {name for columns in VIEWS.values() for name, kind in columns.items() if kind == "time"}
 
 
 class Recorder:
@@ -90,10 +91,8 @@ class Recorder:
             raise ValueError(f"A row of {view} has no id: without one it could be counted twice.")
         out = {"at": now, "node": self._node, **row, "replayed": replayed or bool(row.get("replayed"))}
         for name, value in out.items():
-            if isinstance(value, datetime):
-                if value.tzinfo is None:
-                    raise ValueError(f"The time in {view}.{name} has no zone.")
-                out[name] = value.astimezone(UTC)
+            if name in _TIMES and value is not None:
+                out[name] = _utc(view, name, value)
         header = out.get("header")
         if header is not None and not isinstance(header, str):
             out["header"] = _dumps(header).decode()
@@ -131,6 +130,17 @@ class Recorder:
                 return fd
             del self._open[view]
             os.close(fd)  # and the lock with it
+
+
+def _utc(view: str, name: str, value: Any) -> Any:
+    """A time in UTC: the day that a row belongs to is read from it."""
+    if isinstance(value, str):
+        if value.endswith(("Z", "+00:00")):
+            return value
+        value = datetime.fromisoformat(value)
+    if value.tzinfo is None:
+        raise ValueError(f"The time in {view}.{name} has no zone.")
+    return value.astimezone(UTC)
 
 
 def _write_all(fd: int, data: bytes) -> None:
