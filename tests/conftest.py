@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import peers
+from tests.running import Axiom, running_axiom
 
 __all__: list[str] = []
 
@@ -83,3 +84,10 @@ def storescp(tmp_path: Path) -> Iterator[peers.StoreSCP]:
     """A DCMTK storescp called PACS."""
     with peers.storescp(tmp_path / "pacs") as scp:
         yield scp
+
+
+@pytest.fixture(scope="session")
+def axiom(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Axiom]:
+    """One running Axiom Flow for the session, started empty. Tests that change its configuration put it back."""
+    with running_axiom(tmp_path_factory.mktemp("axiom") / "home") as running:
+        yield running
