@@ -11,7 +11,7 @@ from pydantic import ValidationError
 import engine.component
 import engine.destinations
 import engine.morphs
-import engine.sources  # noqa: F401  (importing the families makes their kinds known)
+import engine.sources
 from engine.component import ConfigModel, Member, rebuild, uses_families
 from engine.destinations.base import Destination
 from engine.errors import Invalid, Problem

@@ -430,7 +430,7 @@ def _attempt(
     except Permanent as e:
         for index in sorted(left):
             report(Receipt(index, Outcome.REFUSED, e.code, str(e)))
-    except Exception as e:  # noqa: BLE001  (whatever went wrong, the instances stay and the reason is shown)
+    except Exception as e:
         log.exception("delivering to %s went wrong in a way it should not", destination.name)
         words = f"Internal error while delivering: {type(e).__name__}: {e}"
     if not left:

@@ -41,6 +41,10 @@ class Settings(BaseSettings):
     """Whether changes are recorded in the Original Attributes Sequence (0400,0561); a rule can override it."""
     components: str = ""
     """A site's own kinds: module names or .py files, comma-separated."""
+    cors_origins: str = ""
+    """Web pages of which other origins may use the API, comma-separated; empty: none."""
+    trusted_proxies: str = ""
+    """Addresses of proxies whose X-Forwarded-For and -Proto are believed, comma-separated; empty: none."""
     api_url: str = ""
     """Where the workbench and notebooks find the API; empty: this host and port."""
     route_workers: int = Field(1, ge=1, le=16)
@@ -49,8 +53,6 @@ class Settings(BaseSettings):
     """Worker processes that deliver; two or more, so that one can end its long drain while the other takes over."""
     batch_instances: int = Field(250, ge=1, le=10_000)
     """A batch is handed on when it holds this many instances."""
-    batch_quiet_seconds: float = Field(2.0, gt=0)
-    """... or when its association has been quiet for so long."""
     keep_delivered_hours: float = Field(24.0, ge=0)
     """How long a batch is kept after every destination has confirmed."""
     keep_unmatched_days: float = Field(7.0, ge=0)

@@ -47,8 +47,8 @@ class Outgoing:
 class RetryPolicy(ConfigModel):
     """How transient failures are tried again: `first_seconds * 2^n`, up to `longest_seconds`, with 20 % jitter."""
 
-    attempts: int = Field(default=20, ge=1, le=10_000)
-    """Attempts in all; after the last one the rest goes to the dead letters."""
+    attempts: int = Field(default=300, ge=1, le=10_000)
+    """Attempts in all; after the last one the rest goes to the dead letters. 300 are about three days."""
     first_seconds: float = Field(default=5.0, gt=0, le=3600)
     longest_seconds: float = Field(default=900.0, gt=0, le=86_400)
 

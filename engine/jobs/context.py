@@ -54,8 +54,11 @@ class Context:
         return self.spool.intake(
             max_instances=self.settings.batch_instances,
             min_free_bytes=self.settings.min_free_mb << 20,
-            on_ready=lambda: self.wake("route") and None,
+            on_ready=self._wake_routing,
         )
+
+    def _wake_routing(self) -> None:
+        self.wake("route")
 
     @property
     def stopping(self) -> Path:

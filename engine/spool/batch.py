@@ -16,8 +16,8 @@ from pathlib import Path
 
 import orjson
 
+from engine.durable import write_durably
 from engine.model import Association
-from engine.spool.files import write_durably
 
 __all__ = ["LOCK", "BatchInfo", "read_batch_file", "remove_batch", "write_batch_file"]
 

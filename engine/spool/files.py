@@ -8,31 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["append_line", "fsync_dir", "locked", "subfolders", "try_lock", "write_durably"]
-
-
-def fsync_dir(path: Path) -> None:
-    """Make a folder's entries durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def write_durably(path: Path, data: bytes) -> None:
-    """Write a file that is either wholly there or not at all, also after a power cut: tmp, fsync, rename, fsync folder."""
-    tmp = path.with_name(path.name + ".tmp")
-    fd = os.open(tmp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    tmp.rename(path)
-    fsync_dir(path.parent)
+__all__ = ["append_line", "locked", "subfolders", "try_lock"]
 
 
 def append_line(fd: int, line: bytes) -> None:
@@ -57,7 +33,7 @@ def try_lock(path: Path, *, create: bool = True) -> int | None:
         return None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        still_there = os.stat(path).st_ino == os.fstat(fd).st_ino
+        still_there = path.stat().st_ino == os.fstat(fd).st_ino
     except (BlockingIOError, FileNotFoundError):
         still_there = False
     if not still_there:  # taken, or its folder was renamed between the open and the lock: that state is over

@@ -12,10 +12,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from engine.durable import fsync_dir
 from engine.errors import OutOfSpace
 from engine.model import Association
 from engine.spool.batch import LOCK, write_batch_file
-from engine.spool.files import fsync_dir, try_lock
+from engine.spool.files import try_lock
 
 __all__ = ["SpoolBatch", "SpoolIncoming", "SpoolIntake", "new_batch_id"]
 

@@ -1,7 +1,7 @@
 """One delivery's ledger: append-only JSON lines that say what became of each instance. Its lock is the right to deliver.
 
 Lines: `begin` (an attempt starts), `receipt` (an instance's fate), `end` (the attempt is over, and when the next is due),
-`told` (history knows of the attempts up to here), `revive` and `discard` (a person's word). The state is what the lines add up to.
+`told` (history knows of the attempts up to here), `revive` and `discard` (a person's word). The state is their sum.
 """
 
 from __future__ import annotations

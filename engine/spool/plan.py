@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from engine.dicom.content import Content, Slice
-from engine.spool.files import fsync_dir
+from engine.durable import fsync_dir
 
 __all__ = ["BLOB", "PLAN", "BlobWriter", "Plan", "PlanBranch", "PlanDelivery", "PlanItem", "Ref", "commit_plan", "read_plan"]
 

@@ -22,9 +22,10 @@ from pathlib import Path
 
 import orjson
 
-from engine.errors import AxiomError
+from engine.durable import fsync_dir, write_durably
+from engine.errors import Conflict, Missing
 from engine.spool.batch import LOCK, BatchInfo, read_batch_file, remove_batch, write_batch_file
-from engine.spool.files import fsync_dir, locked, subfolders, try_lock, write_durably
+from engine.spool.files import locked, subfolders, try_lock
 from engine.spool.intake import SpoolIntake, hand_on
 from engine.spool.ledger import Ledger, LedgerState, read_state
 from engine.spool.outbox import Outbox
@@ -218,13 +219,13 @@ class Spool:
         fsync_dir(target.parent)
 
     def release(self, box: str, batch_id: str) -> str:
-        """Send a box through routing again, under the name `<batch>-rN`; returns that. Raises AxiomError if it is gone."""
+        """Send a box through routing again, under the name `<batch>-rN`; returns that. Raises Missing, Conflict."""
         folder = self._box(box, batch_id)
         base, _, tries = batch_id.partition("-r")
         new_id = f"{base}-r{int(tries or 0) + 1}"
         fd = try_lock(folder / LOCK)
         if fd is None:
-            raise AxiomError(f"{batch_id} is being worked on right now: try again in a moment.")
+            raise Conflict(f"{batch_id} is being worked on right now: try again in a moment.")
         try:
             info = replace(read_batch_file(folder), replay_of=batch_id)
             write_batch_file(folder, info.association, info.received_at, info.node, info.replay_of)
@@ -234,7 +235,7 @@ class Spool:
         return new_id
 
     def discard_box(self, box: str, batch_id: str) -> None:
-        """Throw a box away for good, on a person's word. Raises AxiomError if it is gone."""
+        """Throw a box away for good, on a person's word. Raises Missing."""
         remove_batch(self._box(box, batch_id))
 
     def box_reasons(self, box: str, batch_id: str) -> dict[str, object]:
@@ -245,7 +246,7 @@ class Spool:
     def _box(self, box: str, batch_id: str) -> Path:
         folder = self.root / box / batch_id
         if box not in BOXES or not re.fullmatch(r"[A-Za-z0-9-]+", batch_id) or not folder.is_dir():
-            raise AxiomError(f"There is nothing called {batch_id} among the {box} any more.")
+            raise Missing(f"There is nothing called {batch_id} among the {box} any more.")
         return folder
 
     # --- what the sweep does ---------------------------------------------------------------------

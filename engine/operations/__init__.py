@@ -1,0 +1,115 @@
+"""What people and the API do with a running engine beyond its configuration: look, retry, discard, replay, try a rule.
+
+One call each; the API, the command and the pages only parse and show.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from engine.component import import_site_kinds
+from engine.configuration import Configuration
+from engine.history.reader import Reader
+from engine.history.recorder import Recorder
+from engine.jobs.queues import Wake
+from engine.model import Association
+from engine.operations import boxes, deliveries, status, story, trial
+from engine.settings import Settings
+from engine.spool.spool import Spool
+from engine.store import Store
+
+__all__ = ["Operations"]
+
+
+class Operations:
+    """The facade over one node's engine. Thread-safe; parts are opened at their first need."""
+
+    def __init__(self, settings: Settings, store: Store | None = None) -> None:
+        import_site_kinds(filter(None, settings.components.split(",")))
+        self.settings = settings
+        self.spool = Spool(settings.spool, node=settings.instance_id)
+        self.wake = Wake(settings)
+        self._store = store
+
+    @functools.cached_property
+    def store(self) -> Store:
+        return self._store or Store(self.settings)
+
+    @functools.cached_property
+    def history(self) -> Reader:
+        return Reader(self.settings.history)
+
+    @functools.cached_property
+    def recorder(self) -> Recorder:
+        return Recorder(self.settings.history, self.settings.instance_id)
+
+    # --- looking
+
+    def status(self) -> dict[str, Any]:
+        """The node as it is now: listeners, queues, workers, spool, destinations."""
+        return status.status(self)
+
+    def flow_picture(self, minutes: int = 60) -> dict[str, Any]:
+        """Sources, rules and destinations with what went between them in the last `minutes`, from history and spool."""
+        return story.flow_picture(self, minutes)
+
+    def instances(self, text: str = "", limit: int = 100, *, mask: bool = False) -> list[dict[str, Any]]:
+        """Received instances, newest first, whose patient, accession number, UIDs or names hold `text`."""
+        return story.instances(self, text, limit, mask=mask)
+
+    def instance(self, sop_instance_uid: str, *, mask: bool = False) -> dict[str, Any]:
+        """One image's whole story: each reception with its decisions, changes and delivery attempts. Raises Missing."""
+        return story.instance(self, sop_instance_uid, mask=mask)
+
+    def query(
+        self, sql: str, *, limit: int = 10_000, timeout: float = 30.0, mask: bool = False
+    ) -> Any:
+        """A person's SELECT over the history's views, as an Arrow table with `truncated` beside it. Raises Invalid."""
+        return self.history.query(sql, limit=limit, timeout_s=timeout, mask=mask)
+
+    # --- held and unmatched
+
+    def held(self, limit: int = 200, *, mask: bool = False) -> list[dict[str, Any]]:
+        return boxes.listing(self, "held", limit, mask=mask)
+
+    def unmatched(self, limit: int = 200, *, mask: bool = False) -> list[dict[str, Any]]:
+        return boxes.listing(self, "unmatched", limit, mask=mask)
+
+    def retry_held(self, ids: Iterable[str], who: str) -> dict[str, Any]:
+        """Send held batches through the rules again, as they are now live."""
+        return boxes.release(self, "held", ids, who)
+
+    def replay_unmatched(self, ids: Iterable[str], who: str) -> dict[str, Any]:
+        """Send batches that no rule matched through the rules again."""
+        return boxes.release(self, "unmatched", ids, who)
+
+    def discard_held(self, ids: Iterable[str], reason: str, who: str) -> dict[str, Any]:
+        """Throw held batches away for good, on a person's word, which history keeps."""
+        return boxes.discard(self, "held", ids, reason, who)
+
+    # --- deliveries
+
+    def deliveries(
+        self, state: str | None = None, destination: str | None = None, limit: int = 200
+    ) -> list[dict[str, Any]]:
+        """Unfinished deliveries (`waiting`, `sending`, `dead`), dead ones first."""
+        return deliveries.listing(self, state, destination, limit)
+
+    def retry_deliveries(self, ids: Iterable[str], who: str) -> dict[str, Any]:
+        """Try deliveries again now, with their refused instances; the same bytes are sent."""
+        return deliveries.retry(self, ids, who)
+
+    def discard_deliveries(self, ids: Iterable[str], reason: str, who: str) -> dict[str, Any]:
+        """Give up what is left of deliveries, on a person's word, which ledger and history keep."""
+        return deliveries.discard(self, ids, reason, who)
+
+    # --- trying
+
+    def test_rules(
+        self, path: Path, association: Association, configuration: Configuration | Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """What the rules (live, or a draft) say of a file, with each branch's changes. Nothing is sent. Raises Hold, Invalid."""
+        return trial.test_rules(self, path, association, configuration)
