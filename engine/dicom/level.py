@@ -11,7 +11,8 @@ from engine.dicom.dictionary import implicit_vr, private_vr
 from engine.dicom.paths import Step
 from engine.dicom.source import Source
 from engine.dicom.vr import BINARY
-from engine.dicom.walk import BULK, IMPLICIT, Entry, Form, Item, items, sniff, walk
+from engine.dicom.walk import BULK, DEEPEST, IMPLICIT, Entry, Form, Item, items, sniff, walk
+from engine.errors import Hold
 
 __all__ = ["CHARACTER_SET", "Element", "Level"]
 
@@ -34,12 +35,15 @@ class Element(NamedTuple):
 class Level:
     """A data set's elements by tag. Nothing is decoded before it is asked for; items are read once and kept."""
 
-    __slots__ = ("_creators", "_encodings", "_items", "_repeated", "form", "index", "parent", "source")
+    __slots__ = ("_creators", "_encodings", "_items", "_repeated", "depth", "form", "index", "parent", "source")
 
     def __init__(self, source: Source, form: Form, parent: Level | None = None, index: dict[int, Entry] | None = None):
         self.source = source
         self.form = form
         self.parent = parent
+        self.depth: int = parent.depth + 1 if parent else 0
+        if self.depth > DEEPEST:
+            raise Hold(f"The data set's sequences are nested more than {DEEPEST} deep.")
         self.index = walk(source, form) if index is None else index
         self._items: dict[int, list[tuple[Item, Level]]] = {}
         self._encodings: Encodings | bool | None = False

@@ -51,8 +51,9 @@ class Step:
         if self.tag is None:
             text = f'({self.group:04X},"{self.creator}",{self.element:02X})'
         else:
-            known = public(self.tag)
-            text = known.keyword if known and known.keyword else f"({self.tag >> 16:04X},{self.tag & 0xFFFF:04X})"
+            known = public(self.tag)  # a keyword of a repeating group (60xx) does not say which group
+            named = known is not None and bool(known.keyword) and tag_of(known.keyword) == self.tag
+            text = known.keyword if known and named else f"({self.tag >> 16:04X},{self.tag & 0xFFFF:04X})"
         return text + ("[*]" if self.all else "" if self.index is None else f"[{self.index}]")
 
 

@@ -14,7 +14,7 @@ from engine.dicom.source import Source
 from engine.dicom.vr import LONG, SHORT
 from engine.errors import Hold
 
-__all__ = ["BIG", "BULK", "EXPLICIT", "IMPLICIT", "Entry", "Form", "Item", "items", "place", "sniff", "walk"]
+__all__ = ["BIG", "BULK", "DEEPEST", "EXPLICIT", "IMPLICIT", "Entry", "Form", "Item", "items", "place", "sniff", "walk"]
 
 Entry = tuple[str, int, int, int, int]
 
