@@ -37,7 +37,11 @@ class Parts:
     def operations(self) -> Operations:
         from engine.operations import Operations
 
-        return Operations(self.settings)
+        return Operations(self.settings, self.store)
+
+    def open(self) -> None:
+        """Open what every request needs, so that a start that cannot work says so at once."""
+        _ = self.store, self.signer
 
     def close(self) -> None:
         if "store" in self.__dict__:

@@ -191,6 +191,12 @@ class People:
             )
             append(connection, who=who, action="password", family="users", name=user.username, address=address)
 
+    def reset_password(self, username: str, *, who: str, address: str = "") -> str:
+        """A new one-time password for a person, who must change it then; their sessions end. Raises Missing."""
+        chosen = new_password()
+        self.set_password(username, chosen, who=who, must_change=True, address=address)
+        return chosen
+
     def change(
         self, username: str, *, who: str, role: str | None = None, active: bool | None = None, name: str | None = None,
         email: str | None = None, unlock: bool = False, address: str = "",

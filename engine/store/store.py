@@ -99,13 +99,19 @@ class Store:
             return live.configuration
         return load_configuration(self.revision(number).document)
 
+    def document(self, number: int | None = None) -> tuple[int, Document]:
+        """The live document (or a revision's), a copy that may be edited, and its number."""
+        with self.database.read() as connection:
+            revision = rows.load(connection, rows.pointer(connection).revision if number is None else number)
+        return revision.id, {**copy.deepcopy(dict(rows.EMPTY)), **copy.deepcopy(dict(revision.document))}
+
     def item(self, family: str, name: str) -> Document:
         """One item of the live document. Raises Missing."""
-        return dict(_find(self._document()[1], family, name))
+        return dict(_find(self.document()[1], family, name))
 
     def used_by(self, family: str, name: str) -> list[str]:
         """What would miss it: `["rulesets/main/rules/ct"]`. Raises Missing when it is not there itself."""
-        document = self._document()[1]
+        document = self.document()[1]
         _find(document, family, name)
         return used_by(document, family, name)
 
@@ -239,7 +245,7 @@ class Store:
         wanted = source.data
         try:
             _known_families(wanted)
-            revision, document = self._document()
+            revision, document = self.document()
             after = load_configuration({**document, **wanted}).document()
         except Invalid as e:
             raise Invalid(source.located(e.problems)) from e
@@ -253,18 +259,12 @@ class Store:
 
     # --- within
 
-    def _document(self, number: int | None = None) -> tuple[int, Document]:
-        """The live document (or a revision's), a copy that may be edited, and its number."""
-        with self.database.read() as connection:
-            revision = rows.load(connection, rows.pointer(connection).revision if number is None else number)
-        return revision.id, {**copy.deepcopy(dict(rows.EMPTY)), **copy.deepcopy(dict(revision.document))}
-
     def _edit(
         self, edit: Callable[[Document], None], author: str, reason: str, address: str, action: str,
         expected: int | None, guarded: tuple[str, str] | None,
     ) -> int:
         for attempt in range(TRIES):
-            revision, document = self._document()
+            revision, document = self.document()
             if expected is not None and guarded is not None and expected != revision:
                 self._refuse_changed(document, expected, *guarded)
             edit(document)
@@ -279,7 +279,7 @@ class Store:
 
     def _refuse_changed(self, document: Document, expected: int, family: str, name: str) -> None:
         try:
-            before = self._document(expected)[1]
+            before = self.document(expected)[1]
         except Missing as e:
             raise Conflict(f"There is no revision {expected} that this change could be made from.") from e
         if _get(before, family, name) != _get(document, family, name):

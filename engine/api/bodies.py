@@ -1,0 +1,61 @@
+"""What requests carry: JSON objects that the engine's own models judge, and `If-Match`."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Annotated, Any
+
+from fastapi import Header, Request
+
+from engine.errors import Invalid, Problem
+
+__all__ = ["etag", "expected_revision", "read_object"]
+
+
+async def read_object(request: Request) -> dict[str, Any]:
+    """The body as a JSON object. Raises Invalid: the sentence says what came instead."""
+    raw = await request.body()
+    try:
+        body = json.loads(raw, object_pairs_hook=_once)
+    except ValueError as e:
+        words = str(e) if isinstance(e, _TwiceError) else "The body is not JSON."
+        raise Invalid([Problem((), words)]) from e
+    except RecursionError as e:
+        raise Invalid([Problem((), "The body is nested too deeply.")]) from e
+    if not isinstance(body, dict):
+        raise Invalid([Problem((), "The body must be a JSON object.")])
+    return body
+
+
+class _TwiceError(ValueError):
+    """A key that stands twice in an object."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    out = dict(pairs)
+    if len(out) != len(pairs):
+        raise _TwiceError("An object in the body has a key twice.")
+    return out
+
+
+def etag(revision: int) -> str:
+    """The live revision as an entity tag."""
+    return f'"{revision}"'
+
+
+_ETAG = re.compile(r'(?:W/)?"(\d{1,9})"')
+
+
+def expected_revision(
+    if_match: Annotated[
+        str | None, Header(description='The ETag of the answer that the change was made from, `"12"`; else 412.')
+    ] = None,
+) -> int | None:
+    """The revision that the change was made from, when the request says it."""
+    if if_match is None or if_match.strip() == "*":
+        return None
+    found = _ETAG.fullmatch(if_match.strip())
+    if not found:
+        raise Invalid([Problem(("If-Match",), 'If-Match takes the ETag of an earlier answer, such as "12".')])
+    return int(found[1])

@@ -1,0 +1,198 @@
+"""What happened, and what would: instances, SQL over the history, trying the rules on a file, tags by name."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pyarrow as pa
+from fastapi import APIRouter, File, Form, Query, Response, UploadFile
+from pydantic import BaseModel, Field
+from starlette.responses import JSONResponse
+
+from engine.api.access import Caller, GuardedRoute, Who
+from engine.api.parts import Here, Parts
+from engine.configuration import Configuration
+from engine.dicom.dictionary import complete
+from engine.errors import Invalid, OutOfSpace, Problem
+from engine.history.reader import is_truncated
+from engine.model import Association
+
+__all__ = ["LARGEST_FILE", "router"]
+
+router = APIRouter(prefix="/api/v1", route_class=GuardedRoute)
+
+LARGEST_FILE = 1 << 30
+ARROW = "application/vnd.apache.arrow.stream"
+CHUNK = 1 << 20
+
+
+class Sql(BaseModel):
+    sql: str = Field(min_length=1, max_length=100_000, examples=["SELECT modality, count(*) FROM instances GROUP BY 1"])
+    limit: int = Field(10_000, ge=1, le=1_000_000)
+    format: Literal["json", "arrow"] = "json"
+    timeout: float = Field(30.0, gt=0, le=60)
+    """Seconds after which the query is given up."""
+
+
+class TagOut(BaseModel):
+    tag: str = Field(examples=["00100020"])
+    keyword: str
+    name: str
+    vr: str
+    vm: str
+
+
+@router.get("/instances", tags=["History"], summary="Received instances, the newest first")
+def instances(
+    parts: Here,
+    caller: Who,
+    q: Annotated[str, Query(max_length=200, description="A patient's ID or name, accession number, UID, ...")] = "",
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
+) -> list[dict[str, Any]]:
+    _note(parts, caller, "query-patients", "instances", {"sought": _veil(parts, q)})
+    return parts.operations.instances(q, limit, mask=caller.masked)
+
+
+@router.get("/instances/{sop_instance_uid}", tags=["History"], summary="One image's whole story")
+def instance(parts: Here, caller: Who, sop_instance_uid: str) -> dict[str, Any]:
+    _note(parts, caller, "see-instance", "instances", {}, name=sop_instance_uid)
+    return parts.operations.instance(sop_instance_uid, mask=caller.masked)
+
+
+@router.post(
+    "/history/query", tags=["History"], summary="SQL over the history",
+    responses={200: {"content": {ARROW: {"schema": {"type": "string", "format": "binary"}}}}},
+)  # fmt: skip
+def query_history(parts: Here, caller: Who, body: Sql) -> Response:
+    """Views: `instances decisions changes deliveries queries audit`. JSON: `{"columns", "rows", "truncated"}`, a row being
+    an object; Arrow: an IPC stream, with the answer's header `X-Truncated`."""
+    _note(parts, caller, "query-history", "history", {"sql": _without_values(body.sql), "seal": _veil(parts, body.sql)})
+    table = parts.operations.query(body.sql, limit=body.limit, timeout=body.timeout, mask=caller.masked)
+    truncated = is_truncated(table)
+    if body.format == "arrow":
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        headers = {"X-Truncated": str(truncated).lower()}
+        return Response(sink.getvalue().to_pybytes(), media_type=ARROW, headers=headers)
+    content = {"columns": table.column_names, "rows": table.to_pylist(), "truncated": truncated}
+    return _Json(content)
+
+
+class _Json(JSONResponse):
+    """JSON of what a table may hold: moments as ISO 8601, other things as text, no NaN (JSON has none)."""
+
+    def render(self, content: Any) -> bytes:
+        import orjson
+
+        return orjson.dumps(content, default=str, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z)
+
+
+@router.post("/rules/test", tags=["Rules"], summary="What the rules say of a file; nothing is kept or sent")
+def test_rules(
+    parts: Here,
+    caller: Who,
+    file: Annotated[UploadFile, File(description="A DICOM file (Part 10), 1 GB at most.")],
+    calling_ae: Annotated[str, Form(max_length=64)] = "",
+    called_ae: Annotated[str, Form(max_length=64)] = "",
+    source_ip: Annotated[str, Form(max_length=64)] = "",
+    source: Annotated[str, Form(max_length=63, description="As if it came from this source.")] = "",
+    configuration: Annotated[str, Form(max_length=4_000_000, description="A draft, as JSON; else the live one.")] = "",
+) -> dict[str, Any]:
+    """Answers `{"decisions": [{ruleset, rule, state, matched, reasons, changes, destinations}]}`."""
+    draft = _draft(configuration)
+    live = parts.store.live().configuration
+    known = live.source(source)
+    association = Association(
+        source=source, source_kind=known.kind if known else "", calling_ae=calling_ae, called_ae=called_ae,
+        source_ip=source_ip, user=caller.username,
+    )  # fmt: skip
+    path = _keep(parts, file)
+    try:
+        _note(parts, caller, "test-rules", "rules", {"draft": draft is not None})
+        answer = parts.operations.test_rules(path, association, draft)
+    finally:
+        path.unlink(missing_ok=True)
+    return _masked(answer) if caller.masked else answer
+
+
+def _draft(text: str) -> Configuration | dict[str, Any] | None:
+    if not text:
+        return None
+    try:
+        draft = json.loads(text)
+    except (ValueError, RecursionError) as e:
+        raise Invalid([Problem(("configuration",), "The draft is not JSON.")]) from e
+    if not isinstance(draft, dict):
+        raise Invalid([Problem(("configuration",), "The draft must be a JSON object.")])
+    return draft
+
+
+def _keep(parts: Parts, file: UploadFile) -> Path:
+    """The upload in a file of our own, readable by nobody else, for the length of the request."""
+    folder = parts.settings.run_dir / "uploads"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    fd, name = tempfile.mkstemp(suffix=".dcm", dir=folder)
+    path = Path(name)
+    try:
+        with os.fdopen(fd, "wb") as out:
+            while chunk := file.file.read(CHUNK):
+                out.write(chunk)
+    except OSError as e:
+        path.unlink(missing_ok=True)
+        raise OutOfSpace(f"There is no room for the upload: {e.strerror}.") from e
+    return path
+
+
+@router.get("/tags", tags=["Rules"], summary="Tags whose keyword, name or number fits: for completion")
+def tags(
+    q: Annotated[str, Query(min_length=1, max_length=64)], limit: Annotated[int, Query(ge=1, le=100)] = 20
+) -> list[TagOut]:
+    return [
+        TagOut(tag=f"{t.tag:08x}".upper(), keyword=t.keyword, name=t.name, vr=t.vr, vm=t.vm) for t in complete(q, limit)
+    ]
+
+
+def _note(
+    parts: Parts, caller: Caller, action: str, family: str, detail: dict[str, Any], *, name: str = ""
+) -> None:
+    """Who looked at patients, written before they see anything."""
+    parts.store.audit.write(
+        who=caller.signature, action=action, family=family, name=name, detail=detail, address=caller.address
+    )
+
+
+def _veil(parts: Parts, text: str) -> str:
+    """A text that may name a patient, so that it can be compared but not read: equal texts, equal veils."""
+    key = hashlib.sha256(b"audit veil\0" + parts.settings.key.encode()).digest()
+    return hmac.new(key, text.strip().lower().encode(), hashlib.sha256).hexdigest()[:32] if text.strip() else ""
+
+
+_VALUES = re.compile(r"'(?:[^']|'')*'|\$(\w*)\$.*?\$\1\$|--[^\n]*|/\*.*?\*/|\b\d+(?:\.\d+)?\b", re.DOTALL)
+
+
+def _without_values(sql: str) -> str:
+    """The SQL with every value in it replaced: what was asked, not of whom."""
+    return _VALUES.sub("?", sql)[:2000]
+
+
+_HIDDEN = "***"
+
+
+def _masked(answer: dict[str, Any]) -> dict[str, Any]:
+    """A trial's answer for a viewer who may not see patients: no values seen, no values of patients' or private tags."""
+    for decision in answer.get("decisions", []):
+        decision["reasons"] = [reason.split(":", 1)[0] for reason in decision.get("reasons", [])]
+        for change in decision.get("changes", []):
+            tag = str(change.get("tag", ""))
+            if tag.startswith("0010") or tag == "00080050" or not tag[:4].isalnum() or int(tag[:4], 16) % 2:
+                change["before"] = change["before"] and _HIDDEN
+                change["after"] = change["after"] and _HIDDEN
+    return answer
