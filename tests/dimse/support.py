@@ -1,42 +1,47 @@
-"""What the DIMSE tests share: an intake that keeps files in a folder, a running listener, free ports, a bare peer."""
+"""What the DIMSE tests share: an intake that keeps files in a folder, a running listener, peers in the raw."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engine.model import Association
+import pydicom.data
+from pydicom import dcmread
+from pydicom.errors import InvalidDicomError
+
+from engine.destinations.base import Outgoing
+from engine.dicom.content import Content, Slice
+from engine.dicom.file_meta import encode_head
+from engine.dicom.network.command import C_STORE_RQ, Command
+from engine.dicom.network.messages import DATA_SET, LAST, Messages, pdv_head
+from engine.dicom.network.pdu import ASSOCIATE_AC, Associate, ProposedContext
+from engine.dicom.network.wire import Wire
+from engine.model import Association, Receipt
 from engine.sources.base import SourceStatus
 from engine.sources.dimse_listener import DimseListener
+from tests.peers import free_port, wait_until
 
+__all__ = [
+    "CT", "EXPLICIT", "IMPLICIT", "Caller", "FolderBatch", "FolderIntake", "Running", "collect", "data_set_of", "made",
+    "part10", "pydicom_files", "running", "scripted",
+]
 
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 15.0) -> Any:
-    """Wait until `condition()` is true and return its value; fail with what it was else."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if value := condition():
-            return value
-        threading.Event().wait(0.01)
-    raise AssertionError(f"{condition} did not become true within {seconds} s")
+CT = "1.2.840.10008.5.1.4.1.1.2"
+EXPLICIT = "1.2.840.10008.1.2.1"
+IMPLICIT = "1.2.840.10008.1.2"
 
 
 class FolderIncoming:
     def __init__(self, batch: FolderBatch, path: Path, head: bytes) -> None:
         self._batch, self._path = batch, path
-        self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         os.write(self.fd, head)
 
     def commit(self) -> None:
@@ -94,6 +99,10 @@ class FolderIntake:
     def files(self) -> list[Path]:
         return [file for batch in self.batches for file in batch.files]
 
+    @property
+    def all_sealed(self) -> bool:
+        return bool(self.batches) and all(batch.sealed for batch in self.batches)
+
 
 @dataclass
 class Running:
@@ -116,17 +125,138 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(folder: Path, intake: FolderIntake | None = None, **fields: Any) -> Iterator[Running]:
-    """A listener on a free port with an intake in `folder`; stopped at the end, its sockets cut if need be."""
+def running(folder: Path, **fields: Any) -> Iterator[Running]:
+    """A listener on a free port with an intake in `folder`; stopped at the end."""
     folder.mkdir(exist_ok=True)
     config = DimseListener(**{"name": "in", "port": free_port(), "drain_seconds": 0, "network_timeout": 10} | fields)
-    intake = intake or FolderIntake(folder)
-    status, stop = SourceStatus(), threading.Event()
+    intake, status, stop = FolderIntake(folder), SourceStatus(), threading.Event()
     thread = threading.Thread(target=config.run, args=(intake, stop, status), daemon=True)
     thread.start()
-    wait_for(lambda: status.get("state") == "listening")
+    wait_until(lambda: status.get("state") == "listening")
     one = Running(config, intake, status, stop, thread)
     try:
         yield one
     finally:
         one.end()
+
+
+class Caller:
+    """A sender that does what a test tells it, byte by byte."""
+
+    def __init__(
+        self, port: int, pairs: Sequence[tuple[str, str]] = ((CT, EXPLICIT),), *, calling: str = "CALLER",
+        called: str = "AXIOM", max_length: int = 16384, request: bytes = b"",
+    ) -> None:  # fmt: skip
+        self.socket = socket.create_connection(("127.0.0.1", port), 10)
+        self.wire = Wire(self.socket, 10)
+        proposed = tuple(ProposedContext(2 * i + 1, uid, (syntax,)) for i, (uid, syntax) in enumerate(pairs))
+        self.wire.send(request or Associate(called, calling, max_length, proposed).encode())
+        self.kind, length = self.wire.head()
+        body = self.wire.exactly(length)
+        self.answer = Associate.decode(body) if self.kind == ASSOCIATE_AC else None
+        self.rejection = tuple(body[1:]) if self.answer is None else ()
+        self.messages = Messages(self.wire, max_length, self.answer.max_length if self.answer else 0)
+
+    def begin(self, uid: str = "1.2.3", sop_class: str = CT, context: int = 1, **fields: Any) -> None:
+        """Send a C-STORE-RQ alone."""
+        given = {"message_id": 7, "has_data_set": True, "sop_class_uid": sop_class, "sop_instance_uid": uid} | fields
+        self.messages.send(context, Command(C_STORE_RQ, **given))
+
+    def data(self, data: bytes, *, last: bool = True, context: int = 1) -> None:
+        self.wire.send(pdv_head(context, DATA_SET | (LAST if last else 0), len(data)) + data)
+
+    def store(self, uid: str = "1.2.3", data: bytes = b"\x08\0\x05\0CS\0\0", **fields: Any) -> Command:
+        """A whole C-STORE; gives the response."""
+        self.begin(uid, **fields)
+        self.data(data, context=fields.get("context", 1))
+        return self.response()
+
+    def response(self) -> Command:
+        return self.messages.command()[1]
+
+    def ended(self) -> tuple[int, bytes]:
+        """The PDU that ends it: type and body. Fails when the peer does not then close the connection."""
+        kind, length = self.wire.head()
+        body = self.wire.exactly(length)
+        assert self.socket.recv(1) == b""
+        return kind, body
+
+    def __enter__(self) -> Caller:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.wire.close()
+
+
+@contextlib.contextmanager
+def scripted(script: Callable[[socket.socket], None]) -> Iterator[int]:
+    """A server on a free port that does `script` with each connection, one after the other; gives the port."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(0.05)
+        stop = threading.Event()
+
+        def serve() -> None:
+            while not stop.is_set():
+                with contextlib.suppress(TimeoutError, OSError):
+                    connection, _ = listening.accept()
+                    with connection:
+                        connection.settimeout(20)
+                        script(connection)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            stop.set()
+            thread.join(20)
+
+
+class NoTags:
+    def text(self, path: str) -> str:
+        return ""
+
+
+def part10(path: Path, index: int = 0) -> Outgoing:
+    """A Part 10 file as it would leave unchanged. Raises InvalidDicomError, AttributeError for what is not whole."""
+    ds = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID", "SOPInstanceUID"])
+    start = 132 + 12 + ds.file_meta.FileMetaInformationGroupLength
+    return Outgoing(
+        index,
+        str(ds.SOPClassUID),
+        str(ds.SOPInstanceUID),
+        str(ds.file_meta.TransferSyntaxUID),
+        path.read_bytes()[:start],
+        Content((Slice(path, start, path.stat().st_size - start),)),
+        NoTags(),
+    )
+
+
+def made(
+    index: int, *, sop_class: str = CT, syntax: str = EXPLICIT, data: bytes | Content = b"\x08\0\x05\0CS\0\0", uid: str = ""
+) -> Outgoing:
+    """An instance made up."""
+    uid = uid or f"1.2.3.{index}"
+    content = data if isinstance(data, Content) else Content((data,))
+    return Outgoing(index, sop_class, uid, syntax, encode_head(sop_class, uid, syntax), content, NoTags())
+
+
+@functools.cache
+def pydicom_files() -> tuple[Path, ...]:
+    """Every file of pydicom's test data that has a preamble, a file meta and SOP UIDs."""
+    found = []
+    for path in sorted(Path(pydicom.data.__file__).parent.joinpath("test_files").rglob("*")):
+        with contextlib.suppress(InvalidDicomError, AttributeError, IsADirectoryError, NotImplementedError):
+            if part10(path).sop_class_uid:
+                found.append(path)
+    return tuple(found)
+
+
+def data_set_of(path: Path) -> bytes:
+    """The bytes behind the file meta."""
+    return part10(path).data_set.read()
+
+
+def collect() -> tuple[list[Receipt], Callable[[Receipt], None]]:
+    receipts: list[Receipt] = []
+    return receipts, receipts.append

@@ -46,8 +46,8 @@ class StoreScp:
     """Serves one association in the thread that calls `serve`.
 
     `quiet` seconds without a command hand the batch on; `idle` seconds end the association. When `closing()` turns true
-    the association is aborted before the next command, never within a message. `stored` is called after each success
-    was answered, `failed` with the words of each failure answered.
+    the association is aborted before the next command, never within a message. `stored` is called for each instance
+    that is durable, `failed` with the words of each failure.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class StoreScp:
         self._failed = failed
         self._batch: OpenBatch | None = None
         self.count = 0
-        """Instances stored and answered with success."""
+        """Instances stored."""
 
     def serve(self) -> Ending:
         """Serve until the association ends. The caller then sends the last PDU and calls `seal`."""
@@ -130,15 +130,15 @@ class StoreScp:
         status, words = self._receive(context, command, data)
         if status != _SUCCESS:
             _drain(data)
-        self._answer(context, command, status, words)
         if status == _SUCCESS:
             self.count += 1
             self._stored()
-            if self._batch is not None and self._batch.count >= self._intake.max_instances:
-                self.seal()
         else:
             log.warning("%s refused an instance of %s: %s", *self._names(), words)
             self._failed(words)
+        self._answer(context, command, status, words)
+        if self._batch is not None and self._batch.count >= self._intake.max_instances:
+            self.seal()
 
     def _receive(self, context: int, command: Command, data: Iterator[memoryview]) -> tuple[int, str]:
         """Store the data set; success only when it is durable. What fails is told in the answer, never passed over."""
