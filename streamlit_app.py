@@ -34,4 +34,5 @@ with st.sidebar:
     signin.keep_cookie()
 
 with parts.calm():
+    parts.entered(page.url_path)
     page.run()

@@ -134,20 +134,22 @@ def _band(edge: Mapping[str, Any], start: Point, end: Point, wide: float, states
 def _box(node: Mapping[str, Any], x: float, y: float) -> str:
     colour = COLOURS.get(str(node.get("state", "")), COLOURS["good" if node.get("count") else "idle"])
     name, note = str(node["name"]), str(node.get("note", ""))
-    short = name if len(name) <= 22 else f"{name[:21]}…"
+    head = escape(_short(name, 22))
     words = escape(f"{name}: {node.get('count', 0):,} images{f', {note}' if note else ''}")
     base = y + (22 if note else 30)
-    second = (
-        f'<text x="{x + 16:.0f}" y="{y + 39:.1f}" font-size="11.5" fill="{colour}">{escape(note if len(note) <= 30 else note[:29] + "…")}</text>'
-        if note
-        else ""
+    under = (
+        f'<text x="{x + 16:.0f}" y="{y + 39:.1f}" font-size="11.5" fill="{colour}">{escape(_short(note, 30))}</text>'
     )
     return (
         f'<g data-id="{escape(str(node["id"]))}" tabindex="0" role="link" aria-label="{words}"><title>{words}</title>'
         f'<rect class="box" x="{x + 0.5:.1f}" y="{y + 0.5:.1f}" width="{BOX - 1}" height="{HIGH - 1}" rx="9" '
         f'fill="{colour}" fill-opacity=".055" stroke="{colour}" stroke-opacity=".35"/>'
         f'<rect x="{x:.0f}" y="{y + 11:.1f}" width="4" height="{HIGH - 22}" rx="2" fill="{colour}"/>'
-        f'<text x="{x + 16:.0f}" y="{base:.1f}" font-size="14" font-weight="560" fill="currentColor">{escape(short)}</text>'
+        f'<text x="{x + 16:.0f}" y="{base:.1f}" font-size="14" font-weight="560" fill="currentColor">{head}</text>'
         f'<text x="{x + BOX - 14:.0f}" y="{y + 30:.1f}" font-size="15" text-anchor="end" fill="currentColor" '
-        f'fill-opacity=".8">{node.get("count", 0):,}</text>{second}</g>'
+        f'fill-opacity=".8">{node.get("count", 0):,}</text>{under if note else ""}</g>'
     )
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -1,9 +1,9 @@
 """Axiom Flow from a notebook: `workbench.connect()`, then history as Polars frames, and what is configured.
 
-    from workbench import connect
-    axiom = connect()                                  # AXIOM_API_URL, and AXIOM_API_KEY or AXIOM_USERNAME + AXIOM_PASSWORD
-    axiom.history("select modality, count(*) as n from instances group by all")
-    axiom.rules
+from workbench import connect
+axiom = connect()                                  # AXIOM_API_URL, and AXIOM_API_KEY or AXIOM_USERNAME + AXIOM_PASSWORD
+axiom.history("select modality, count(*) as n from instances group by all")
+axiom.rules
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ class Table(list[dict[str, Any]]):
 
     def _repr_html_(self) -> str:
         head = "".join(f"<th style='text-align:left'>{escape(c.replace('_', ' '))}</th>" for c in self.columns)
-        cells = ("".join(f"<td style='text-align:left'>{escape(_plain(i.get(c)))}</td>" for c in self.columns) for i in self)
+        cells = (
+            "".join(f"<td style='text-align:left'>{escape(_plain(i.get(c)))}</td>" for c in self.columns) for i in self
+        )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(f'<tr>{c}</tr>' for c in cells)}</tbody></table>"
 
 
@@ -89,7 +91,9 @@ class Workbench:
 
     @property
     def destinations(self) -> Table:
-        return Table(self.client.items("destinations"), ("name", "kind", "enabled", "host", "port", "path", "description"))
+        return Table(
+            self.client.items("destinations"), ("name", "kind", "enabled", "host", "port", "path", "description")
+        )
 
     @property
     def schedules(self) -> Table:

@@ -20,8 +20,9 @@ from workbench.brand import mark
 from workbench.client import ApiError, Away, SignedOut
 
 __all__ = [
-    "ago", "calm", "card", "cards", "chip", "clock", "confirm", "diff_table", "empty", "facts", "live", "md", "moment",
-    "plural", "row", "rows", "say", "side_bar", "size", "step", "style", "table", "ticks", "time_line", "title",
+    "ago", "calm", "card", "cards", "chip", "clock", "confirm", "diff_table", "empty", "entered", "facts",
+    "first_line", "live", "md", "moment", "plural", "row", "rows", "say", "side_bar", "size", "step", "style",
+    "table", "ticks", "time_line", "title",
 ]  # fmt: skip
 
 STATES = {
@@ -59,6 +60,13 @@ def side_bar(sections: Mapping[str, Sequence[tuple[Any, str]]]) -> None:
     if right.button("Sign out", type="tertiary"):
         signin.sign_out()
         st.rerun()
+
+
+def entered(page: str) -> None:
+    """Another page than before: what was being edited there is let go, as its widgets are."""
+    if st.session_state.get("page") != page:
+        st.session_state["page"] = page
+        st.session_state.pop("draft", None)
 
 
 # when things go wrong
@@ -127,6 +135,10 @@ def md(text: object) -> str:
     return "".join(f"\\{c}" if c in r"\`*_{}[]()<>#+!|$:~" else c for c in str(text))
 
 
+def first_line(doc: Any) -> str:
+    return next(iter(str(doc or "").strip().splitlines()), "")
+
+
 def plural(n: int, one: str, many: str = "") -> str:
     return f"{n:,} {one if n == 1 else many or one + 's'}"
 
@@ -192,7 +204,9 @@ def chip(word: object, kind: str = "") -> str:
 
 def card(label: str, value: int | str, kind: str = "idle") -> str:
     text = f"{value:,}" if isinstance(value, int) else escape(value)
-    return f'<div class="ax-card ax-{kind} {"zero" if value == 0 else ""}"><span>{escape(label)}</span><b>{text}</b></div>'
+    return (
+        f'<div class="ax-card ax-{kind} {"zero" if value == 0 else ""}"><span>{escape(label)}</span><b>{text}</b></div>'
+    )
 
 
 def cards(items: Iterable[str]) -> None:

@@ -1,1 +1,37 @@
-"""To come."""
+"""Sources: where images come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from workbench import parts
+from workbench.family import Family, show
+
+
+def line(item: Mapping[str, Any], state: Mapping[str, Any]) -> tuple[str, str]:
+    where = " · ".join(str(item[k]) for k in ("ae_title", "host", "port", "description") if item.get(k))
+    if not item.get("enabled", True):
+        return where, parts.chip("paused", "idle")
+    if not state:
+        return where, ""
+    words = escape(state.get("error") or "")
+    if state["state"] == "listening":
+        words = f"{parts.plural(state['associations'], 'open association')} · {state['instances']:,} images"
+    return where or state.get(
+        "address", ""
+    ), f'{parts.chip(state["state"])} <span class="ax-quiet ax-small">&nbsp;{words}</span>'
+
+
+show(
+    Family(
+        name="sources",
+        one="source",
+        title="Sources",
+        under="Where images come from. A saved change takes effect within seconds.",
+        nothing=("No source yet", "Add a DICOM listener, and modalities have somewhere to send to."),
+        states=lambda status: {s["name"]: s for s in status["listeners"]},
+        line=line,
+    )
+)

@@ -80,7 +80,9 @@ def rates(flow: dict[str, Any]) -> None:
             alt.Tooltip("n:Q", title="Images"),
         ],
     )
-    chart = shape.mark_area(opacity=0.14, interpolate="monotone") + shape.mark_line(strokeWidth=2, interpolate="monotone")
+    chart = shape.mark_area(opacity=0.14, interpolate="monotone") + shape.mark_line(
+        strokeWidth=2, interpolate="monotone"
+    )
     st.altair_chart(chart.properties(height=190), width="stretch")
 
 
@@ -91,7 +93,11 @@ def attention(totals: dict[str, int], status: dict[str, Any]) -> None:
     items = [
         (full, "Receiving has stopped: the disk is nearly full", "deliveries"),
         *((True, f"{one['name']} does not listen: {one['error']}", "sources") for one in failed),
-        (totals["held"], f"{parts.plural(totals['held'], 'image')} held: the rules could not decide or change them", "held"),
+        (
+            totals["held"],
+            f"{parts.plural(totals['held'], 'image')} held: the rules could not decide or change them",
+            "held",
+        ),
         (totals["dead"], parts.plural(totals["dead"], "delivery given up", "deliveries given up"), "dead"),
         (totals["unmatched"], f"{parts.plural(totals['unmatched'], 'image')} that no rule matched", "unmatched"),
     ]
@@ -124,7 +130,12 @@ def machine(status: dict[str, Any]) -> None:
     bar = f'<div class="ax-bar ax-{kind}"><i style="width:{max(2, 100 * (1 - near)):.0f}%"></i></div>'
     words = f"receiving stops below {parts.size(mark)}"
     lines = [parts.row(f'Free disk <span class="ax-quiet ax-small">{words}</span>{bar}', parts.size(free))]
-    steps = {"receiving": "Being received", "ready": "Ready to be decided", "routing": "Being decided", "routed": "On their way"}
+    steps = {
+        "receiving": "Being received",
+        "ready": "Ready to be decided",
+        "routing": "Being decided",
+        "routed": "On their way",
+    }
     lines += [parts.row(f"{label}", f"{spool.get(k, 0):,}") for k, label in steps.items()]
     parts.rows(lines)
 
