@@ -13,8 +13,8 @@ from engine.dicom.header import Element, Header
 from engine.dicom.paths import TagPath
 from engine.model import Association
 from engine.rules.condition import SenderLeaf, TagLeaf
-from engine.rules.leaf import Leaf, text_leaf
-from engine.rules.ops import OPS
+from engine.rules.kinds import OPAQUE
+from engine.rules.leaf import Leaf, sender_leaf, text_test
 
 __all__ = ["Compiler", "Node", "Seen"]
 
@@ -99,7 +99,7 @@ class _All(Node):
         self.nodes = tuple(nodes)
 
     def holds(self, seen: Seen) -> bool:
-        for node in self.nodes:
+        for node in self.nodes:  # noqa: SIM110  (a generator costs as much as the leaves)
             if not node.holds(seen):
                 return False
         return True
@@ -118,7 +118,7 @@ class _Any(Node):
         self.nodes = tuple(nodes)
 
     def holds(self, seen: Seen) -> bool:
-        for node in self.nodes:
+        for node in self.nodes:  # noqa: SIM110
             if node.holds(seen):
                 return True
         return False
@@ -165,15 +165,11 @@ class Compiler:
 
 
 def _tag(condition: TagLeaf) -> Node:
-    leaf = Leaf(OPS[condition.op], condition.values, ignore_case=condition.ignore_case)
-    return _Tag(TagPath.parse(condition.tag), leaf, _words(condition.tag, condition))
+    return _Tag(TagPath.parse(condition.tag), Leaf.of(condition), _words(condition.tag, condition))
 
 
 def _sender(condition: SenderLeaf) -> Node:
-    test = condition.test
-    return _Sender(
-        condition.field, text_leaf(OPS[test.op], test.values, ignore_case=test.ignore_case), _words(condition.field, test)
-    )
+    return _Sender(condition.field, text_test(sender_leaf(condition.test)), _words(condition.field, condition.test))
 
 
 def _words(subject: str, condition: Any) -> str:
@@ -191,7 +187,7 @@ def _shown(elements: list[Element]) -> str:
             parts += [_cut(str(value)) or '""' for value in element.values[:5]]
             parts += ["..."] * (len(element.values) > 5)
         else:
-            parts.append("empty" if element.vr not in ("SQ", "UN") and not element.vr.startswith("O") else f"there (VR {element.vr})")
+            parts.append(f"there (VR {element.vr})" if element.vr in OPAQUE else "empty")
     return ("is " if elements[0].values else "") + ", ".join(parts) + (", ..." if len(elements) > 5 else "")
 
 

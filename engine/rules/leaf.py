@@ -1,6 +1,7 @@
 """One leaf of a condition: an operator, the rule's values and what they are compared with, as Python and as SQL.
 
-Both sides stand beside each other here, so that they are read together and changed together.
+Both sides stand beside each other here, so that they are read together and changed together. Values compare by the VR that
+the dictionary gives the tag, whatever VR a file claims; by the file's own where the dictionary knows none (private tags).
 """
 
 from __future__ import annotations
@@ -9,26 +10,37 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from engine.dicom.header import Element
-from engine.rules.kinds import KINDS, Kind, kind_of, sql_reading, sql_text_forms, text_forms
-from engine.rules.ops import Op, compile_regex
+from engine.dicom.paths import TagPath
+from engine.rules.condition import SenderTest, TagLeaf
+from engine.rules.kinds import KINDS, Kind, kind_of, kinds_of, sql_reading, sql_text_forms, text_forms
+from engine.rules.ops import OPS, Op, compile_regex
 from engine.rules.sql import any_of, quote, quote_list, test_any
 
-__all__ = ["Leaf", "text_leaf"]
+__all__ = ["Leaf", "sender_leaf", "text_test"]
 
 Test = Callable[[Any], bool]
 
 
 class Leaf:
-    """An operator with its values, for elements of any VR: `holds` says it in Python, `sql_one` and `sql_many` in SQL."""
+    """An operator with its values: `holds` says it in Python, `sql_one`, `sql_many` and `sql_text` in SQL."""
 
-    __slots__ = ("_tests", "ignore_case", "negative", "op", "values")
+    __slots__ = ("_tests", "ignore_case", "kind", "negative", "op", "values")
 
-    def __init__(self, op: Op, values: Sequence[str] = (), *, ignore_case: bool = False) -> None:
+    def __init__(self, op: Op, values: Sequence[str] = (), *, ignore_case: bool = False, kind: Kind | None = None) -> None:
+        """`kind`: how the values compare; None: as each element's own VR says."""
         self.op = op.positive
         self.negative = bool(op.negates)
         self.values = tuple(values)
         self.ignore_case = ignore_case
+        self.kind = kind
         self._tests: dict[str, Test | None] = {}
+
+    @classmethod
+    def of(cls, condition: TagLeaf) -> Leaf:
+        """The leaf of a rule's condition."""
+        kinds = kinds_of(TagPath.parse(condition.tag))
+        kind = kinds[0] if kinds else None
+        return cls(OPS[condition.op], condition.values, ignore_case=condition.ignore_case, kind=kind)
 
     def holds(self, elements: Sequence[Element]) -> bool:
         """Whether the leaf is true of the elements that its path leads to ([]: the tag is missing)."""
@@ -39,8 +51,7 @@ class Leaf:
             try:
                 test = self._tests[element.vr]
             except KeyError:
-                kind = kind_of(element.vr)
-                test = self._tests[element.vr] = None if kind is None else self.test(kind)
+                test = self._tests[element.vr] = self._test_for(element.vr)
             if test is None:
                 continue
             comparable = True
@@ -48,6 +59,20 @@ class Leaf:
                 if test(value):
                     return not self.negative
         return comparable and self.negative
+
+    def _test_for(self, vr: str) -> Test | None:
+        for vrs, kind in self._comparable():
+            if vr in vrs:
+                return self.test(kind)
+        return None
+
+    def _comparable(self) -> list[tuple[tuple[str, ...], Kind]]:
+        """Which VRs of a file are read as which kind. Binary fractions have no text that two engines write alike: they
+        are compared only where the tag's kind is theirs."""
+        if self.kind is None:
+            return [(kind.vrs, kind) for kind in KINDS]
+        alike = tuple(vr for kind in KINDS if kind.text is self.kind.text for vr in kind.vrs)
+        return [(alike, self.kind)]
 
     # --- one value ------------------------------------------------------------------------------------
 
@@ -137,29 +162,26 @@ class Leaf:
         comparable = f"len(list_filter({elements}, lambda e: list_contains({seen}, json_extract_string(e, '$.vr')))) > 0"
         return f"coalesce({comparable} AND NOT ({found}), false)"
 
-    def sql_texts(self, values: str) -> str:
-        """`holds` of one element with VR LO and these values, a list of texts that is not empty."""
-        kind = kind_of("LO")
-        assert kind is not None
-        test = self.sql_test(kind, "v")
-        assert test is not None
-        return f"coalesce({'NOT ' if self.negative else ''}({test_any(values, 'v', test)}), false)"
-
-    def sql_text(self, kind: Kind, v: str) -> str:
-        """`holds` of one element of a kind with the single value `v`, a text (never NULL)."""
-        test = test_any(sql_text_forms(kind, f"[{v}]"), "v", self.sql_test(kind, "v") or "false")
-        if not kind.parts:
-            test = self.sql_test(kind, v) or "false"
-        return f"(NOT coalesce({test}, false))" if self.negative else f"coalesce({test}, false)"
+    def sql_text(self, v: str) -> str:
+        """`holds` of one element of the leaf's kind with the single value `v`, a text; NULL: it is missing."""
+        if self.op.looks == "presence":
+            return f"({v} IS {'' if self.negative else 'NOT '}NULL)"
+        assert self.kind is not None
+        test = self.sql_test(self.kind, v)
+        if test is not None and self.kind.parts:
+            test = test_any(sql_text_forms(self.kind, f"[{v}]"), "v", self.sql_test(self.kind, "v") or "false")
+        if test is None:
+            return "false"
+        return f"({v} IS NOT NULL AND NOT coalesce({test}, false))" if self.negative else f"coalesce({test}, false)"
 
     def _branches(self) -> list[tuple[tuple[str, ...], str]]:
         """VRs whose values are tested alike, with the SQL that tests a list of values `{values}`."""
         out: dict[str, tuple[str, ...]] = {}
-        for kind in KINDS:
+        for vrs, kind in self._comparable():
             test = self.sql_test(kind, "v")
             if test is not None:
                 sql = test_any(sql_text_forms(kind, "{values}"), "v", test)
-                out[sql] = out.get(sql, ()) + kind.vrs
+                out[sql] = out.get(sql, ()) + vrs
         return [(vrs, sql) for sql, vrs in out.items()]
 
     def _sql_element(self, e: str, *, negative: bool) -> str:
@@ -167,19 +189,24 @@ class Leaf:
         values = f"(CASE WHEN len({values}) = 0 THEN [''] ELSE {values} END)"
         turned = "NOT " if negative else ""
         when = " ".join(
-            f"WHEN {', '.join(map(quote, vrs))} THEN {turned}({sql.replace('{values}', values)})" for vrs, sql in self._branches()
+            f"WHEN json_extract_string({e}, '$.vr') IN ({', '.join(map(quote, vrs))}) "
+            f"THEN {turned}({sql.replace('{values}', values)})"
+            for vrs, sql in self._branches()
         )
-        return f"CASE json_extract_string({e}, '$.vr') {when} END"
+        return f"CASE {when} END" if when else "false"
 
 
-def text_leaf(op: Op, values: Sequence[str], *, ignore_case: bool) -> Callable[[str], bool]:
-    """The same for one text that is no element (what is known of the sender): "" counts as missing."""
-    leaf = Leaf(op, values, ignore_case=ignore_case)
+def sender_leaf(condition: SenderTest) -> Leaf:
+    """The leaf for what is known of a sender: one text."""
+    return Leaf(OPS[condition.op], condition.values, ignore_case=condition.ignore_case, kind=kind_of("LO"))
+
+
+def text_test(leaf: Leaf) -> Callable[[str], bool]:
+    """`leaf.holds` for one text that is no element; "" counts as missing."""
     if leaf.op.looks == "presence":
         return lambda text: bool(text) is not leaf.negative
-    kind = kind_of("LO")
-    assert kind is not None
-    test = leaf.test(kind)
+    assert leaf.kind is not None
+    test = leaf.test(leaf.kind)
     assert test is not None
     return lambda text: text != "" and test(text) is not leaf.negative
 

@@ -1,0 +1,218 @@
+"""A rule as one SQL condition over history's `instances`: the second engine, held equal to the first by a property test.
+
+Tags with a column of their own (`columns`) are read from it; all others from the header's JSON, which is read once for all
+of them. Without header JSON (`AXIOM_HISTORY_HEADERS` off) a tag without a column is missing. Values enter as literals
+made by `sql.quote`; every leaf is true or false, never NULL, so that `not` means the same as in Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from engine.dicom.paths import Step, TagPath
+from engine.rules.columns import column_of
+from engine.rules.condition import SenderLeaf, TagLeaf
+from engine.rules.leaf import Leaf, sender_leaf
+from engine.rules.model import Rule, Schedule
+from engine.rules.schedule import offset_changes
+from engine.rules.sql import any_of, let, quote
+
+__all__ = ["ToSql", "rule_sql"]
+
+
+def rule_sql(rule: Rule, schedules: Sequence[Schedule] = ()) -> str:
+    """All that a rule asks for (sources, schedule, sender, tags) as a boolean SQL expression over `instances`.
+
+    Raises ValueError when the rule names a schedule that is not among `schedules`.
+    """
+    compiler = ToSql(schedules)
+    sql = compiler.rule(rule)
+    extract = compiler.extract
+    return sql if extract is None else let("x", extract, sql)
+
+
+class ToSql:
+    """Compiles several rules over one reading of the header: their SQL speaks of `x`, which is `extract`.
+
+    Select `extract AS x` in an inner query when it is not None, and the rules over that.
+    """
+
+    def __init__(self, schedules: Sequence[Schedule] = ()) -> None:
+        self._schedules = {schedule.name: schedule for schedule in schedules}
+        self._tags: list[int] = []
+
+    @property
+    def extract(self) -> str | None:
+        """The elements that the compiled rules look at, as a list of JSON; None when none is needed."""
+        if not self._tags:
+            return None
+        return f"json_extract(header, [{', '.join(quote(_key_path(tag)) for tag in self._tags)}])"
+
+    def rule(self, rule: Rule) -> str:
+        """A rule's whole condition."""
+        parts = []
+        if rule.sources:
+            names = ", ".join(map(quote, rule.sources))
+            parts.append(f"coalesce(source IN ({names}) OR source_kind IN ({names}), false)")
+        if rule.association is not None:
+            parts.append(self.condition(rule.association))
+        if rule.schedule is not None:
+            if rule.schedule not in self._schedules:
+                raise ValueError(f"There is no schedule called {rule.schedule}.")
+            parts.append(schedule_sql(self._schedules[rule.schedule]))
+        if rule.when is not None:
+            parts.append(self.condition(rule.when))
+        return _all_of(parts)
+
+    def condition(self, condition: Any) -> str:
+        """A condition on tags or on the sender (`engine.rules.condition`)."""
+        if isinstance(condition, TagLeaf):
+            return self._tag(condition)
+        if isinstance(condition, SenderLeaf):
+            column = '"user"' if condition.field == "user" else condition.field
+            return sender_leaf(condition.test).sql_text(f"nullif({column}, '')")
+        if hasattr(condition, "all"):
+            return _all_of([self.condition(child) for child in condition.all])
+        if hasattr(condition, "any"):
+            return any_of([self.condition(child) for child in condition.any])
+        return f"(NOT {self.condition(condition.negated)})"
+
+    def _tag(self, condition: TagLeaf) -> str:
+        leaf, path = Leaf.of(condition), TagPath.parse(condition.tag)
+        column = column_of(path)
+        if column is not None:
+            return _column(leaf, column)
+        single = all(step.tag is not None and not step.all for step in path.steps[:-1]) and path.steps[-1].tag is not None
+        return leaf.sql_one(self._one(path)) if single else leaf.sql_many(self._many(path))
+
+    def _top(self, tag: int) -> str:
+        """An element of the data set itself, as JSON."""
+        if tag not in self._tags:
+            self._tags.append(tag)
+        return f"x[{self._tags.index(tag) + 1}]"
+
+    def _one(self, path: TagPath) -> str:
+        """The element of a path that names one place, as JSON or NULL."""
+        first, *rest = path.steps
+        assert first.tag is not None
+        element = self._top(first.tag)
+        inner, before = "", first
+        for step in rest:
+            assert step.tag is not None
+            inner += f".Value[{before.index}].{_key(step.tag)}"
+            before = step
+        if inner:
+            element = f"json_extract({element}, {quote('$' + inner)})"
+        return _with_item(element, path.steps[-1])
+
+    def _many(self, path: TagPath) -> str:
+        """The elements of any other path, as a list of JSON."""
+        first, *rest = path.steps
+        elements = f"[{self._top(first.tag)}]" if first.tag is not None else _private("[header]", first)
+        before = first
+        for step in rest:
+            items = _items(elements, before)
+            elements = _private(items, step) if step.tag is None else _members(items, step.tag)
+            before = step
+        there = f"list_filter({elements}, lambda e: e IS NOT NULL)"
+        if path.steps[-1].index is not None:
+            there = f"list_filter({there}, lambda e: {_with_item('e', path.steps[-1])} IS NOT NULL)"
+        return there
+
+
+def _all_of(parts: Iterable[str]) -> str:
+    unique = list(dict.fromkeys(parts))
+    return "(" + " AND ".join(unique) + ")" if unique else "true"
+
+
+def _column(leaf: Leaf, column: str) -> str:
+    """A leaf over a typed column: nearly always one value, else several joined by a backslash."""
+    one = leaf.sql_text(column)
+    if leaf.op.looks == "presence":
+        return one
+    several = f"list_transform(string_split({column}, '\\'), lambda s: {_positive(leaf).sql_text('s')})"
+    found = f"list_contains({several}, true)"
+    return f"(CASE WHEN contains({column}, '\\') THEN {'NOT ' if leaf.negative else ''}{found} ELSE {one} END)"
+
+
+def _positive(leaf: Leaf) -> Leaf:
+    return Leaf(leaf.op, leaf.values, ignore_case=leaf.ignore_case, kind=leaf.kind)
+
+
+def _key(tag: int) -> str:
+    return f'"{tag:08X}"'
+
+
+def _key_path(tag: int) -> str:
+    return f"$.{_key(tag)}"
+
+
+def _with_item(element: str, step: Step) -> str:
+    """The element, if a `[n]` behind the path's last step finds its item."""
+    if step.index is None:
+        return element
+    there = f"json_extract_string({element}, '$.vr') = 'SQ' AND json_extract({element}, '$.Value[{step.index}]') IS NOT NULL"
+    return f"(CASE WHEN {there} THEN {element} END)"
+
+
+def _items(elements: str, step: Step) -> str:
+    """The items of sequences that a step names: all of them or one."""
+    if step.all:
+        return f"flatten(list_transform({elements}, lambda e: coalesce(json_extract(e, '$.Value[*]'), [])))"
+    return f"list_filter(list_transform({elements}, lambda e: json_extract(e, '$.Value[{step.index}]')), lambda i: i IS NOT NULL)"
+
+
+def _members(items: str, tag: int) -> str:
+    return f"list_filter(list_transform({items}, lambda i: json_extract(i, {quote(_key_path(tag))})), lambda e: e IS NOT NULL)"
+
+
+def _private(items: str, step: Step) -> str:
+    """The private element of each item: in the first block of its creator that holds it (PS3.5 7.8.1)."""
+    group = f"{step.group:04X}"
+    blocks = (
+        f"list_filter(json_keys(i), lambda k: regexp_full_match(k, {quote(f'{group}00(?:[1-9A-F][0-9A-F])')}) "
+        f"AND coalesce(json_extract_string(i, '$.\"' || k || '\".Value[0]') = {quote(step.creator)}, false))"
+    )
+    found = f"list_transform({blocks}, lambda k: json_extract(i, '$.\"{group}' || substr(k, 7, 2) || '{step.element:02X}\"'))"
+    first = f"list_filter({found}, lambda e: e IS NOT NULL)[1]"
+    return f"list_filter(list_transform({items}, lambda i: {first}), lambda e: e IS NOT NULL)"
+
+
+def schedule_sql(schedule: Schedule) -> str:
+    """`schedule.active(received_at)` in SQL, with the zone's offsets of 2000 to 2060 written out: both engines use the
+    same time zone data, whatever DuckDB was built with."""
+    utc = "(received_at AT TIME ZONE 'UTC')"
+    changes = offset_changes(schedule.time_zone)
+    whens = " ".join(
+        f"WHEN {utc} >= TIMESTAMP '{moment:%Y-%m-%d %H:%M:%S}' THEN {int(offset.total_seconds())}"
+        for moment, offset in reversed(changes[1:])
+    )
+    first = int(changes[0][1].total_seconds())
+    seconds = f"(CASE {whens} ELSE {first} END)" if whens else str(first)
+    return f"coalesce({let('w', f'{utc} + to_seconds({seconds})', _on_wall(schedule))}, false)"
+
+
+def _on_wall(schedule: Schedule) -> str:
+    minute = "(hour(w) * 60 + minute(w))"
+    today, yesterday = "CAST(w AS DATE)", "(CAST(w AS DATE) - 1)"
+    parts = []
+    if not schedule.ranges:
+        parts.append(_begun(schedule, today, "true"))
+    for r in schedule.ranges:
+        start, end = r.minutes
+        days = ", ".join(str(number) for number, day in enumerate(_DAYS, 1) if day in r.days)
+        parts.append(_begun(schedule, today, f"isodow({today}) IN ({days}) AND {minute} >= {start} AND {minute} < {end}"))
+        if end > 1440:
+            parts.append(_begun(schedule, yesterday, f"isodow({yesterday}) IN ({days}) AND {minute} < {end - 1440}"))
+    return any_of(parts)
+
+
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+def _begun(schedule: Schedule, day: str, test: str) -> str:
+    if not schedule.exceptions:
+        return f"({test})"
+    dates = ", ".join(f"DATE '{date:%Y-%m-%d}'" for date in sorted(set(schedule.exceptions)))
+    return f"({test} AND {day} NOT IN ({dates}))"
