@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 import engine.component
 import engine.destinations
 import engine.morphs
 import engine.sources
-from engine.component import ConfigModel, Member, rebuild, uses_families
+from engine.component import Component, ConfigModel, Member, rebuild, uses_families
 from engine.destinations.base import Destination
 from engine.errors import Invalid, Problem
 from engine.rules.model import Rule, Ruleset, Schedule
@@ -58,8 +58,24 @@ FAMILIES = tuple(Configuration.model_fields)
 
 def _plain(item: ConfigModel) -> dict[str, Any]:
     data: dict[str, Any] = item.model_dump(mode="json", exclude_defaults=True)
-    kind = getattr(item, "kind", None)
-    return ({"name": data["name"], "kind": kind} | data) if kind else data
+    _restore_kinds(item, data)
+    return {"name": data.pop("name"), **data}
+
+
+def _restore_kinds(model: BaseModel, data: dict[str, Any]) -> None:
+    """A component's `kind` is a default, but what is written must say it: put it back, first, at every depth."""
+    for field, value in model:
+        inner = data.get(field)
+        if isinstance(value, BaseModel) and isinstance(inner, dict):
+            _restore_kinds(value, inner)
+        elif isinstance(value, list | tuple) and isinstance(inner, list):
+            for one, plain in zip(value, inner, strict=True):
+                if isinstance(one, BaseModel) and isinstance(plain, dict):
+                    _restore_kinds(one, plain)
+    if isinstance(model, Component):
+        rest = {k: v for k, v in data.items() if k != "kind"}
+        data.clear()
+        data.update({"kind": model.kind, **rest})
 
 
 def problems_of(error: ValidationError, prefix: tuple[str | int, ...] = ()) -> list[Problem]:

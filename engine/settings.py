@@ -27,6 +27,7 @@ class Settings(BaseSettings):
     dimse_port: int = Field(11112, ge=1, le=65535)
     """The port of the example configuration's listener."""
     api_port: int = Field(8001, ge=1, le=65535)
+    """The API's port."""
     app_port: int = Field(8501, ge=1, le=65535)
     """The workbench's port."""
     instance_id: str = Field("node-1", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,40}$")
@@ -62,8 +63,11 @@ class Settings(BaseSettings):
     history_headers: bool = True
     """Whether the history keeps the full header of each instance as JSON (needed for what-if on any tag)."""
     keep_history_days: float = Field(365.0, gt=0)
+    """How long what happened is kept."""
     log_format: str = Field("console", pattern="^(console|json)$")
-    log_level: str = "INFO"
+    """`console` for people, `json` for collectors."""
+    log_level: str = Field("INFO", pattern="^(?i:debug|info|warning|error)$")
+    """`DEBUG`, `INFO`, `WARNING` or `ERROR`."""
 
     @property
     def spool(self) -> Path:

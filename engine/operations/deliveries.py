@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import AxiomError, Missing
 from engine.operations.outcome import for_each
-from engine.spool.files import try_lock
+from engine.spool.files import is_locked
 from engine.spool.ledger import Ledger, LedgerState, append
 from engine.spool.plan import Plan, PlanDelivery
 
@@ -101,17 +100,9 @@ def _state(ops: Operations, folder: Path, delivery: PlanDelivery, ledger: Ledger
     if not remaining:
         return "dead"
     path = ops.spool.ledger_path(folder, delivery.number)
-    if ledger.attempts and ledger.attempts[-1].end is None and _is_locked(path):
+    if ledger.attempts and ledger.attempts[-1].end is None and is_locked(path):
         return "sending"
     return "waiting"
-
-
-def _is_locked(path: Path) -> bool:
-    fd = try_lock(path, create=False)
-    if fd is None:
-        return path.exists()
-    os.close(fd)
-    return False
 
 
 def retry(ops: Operations, ids: Iterable[str], who: str) -> dict[str, Any]:

@@ -16,6 +16,8 @@ import engine
 from engine.jobs.listeners import status_of, wanted_sources
 from engine.jobs.queues import STAGES, connect, open_queue
 from engine.operations import deliveries
+from engine.spool.batch import LOCK
+from engine.spool.files import is_locked
 
 if TYPE_CHECKING:
     from engine.operations import Operations
@@ -47,6 +49,7 @@ def status(ops: Operations) -> dict[str, Any]:
         **_queues(ops),
         "spool": {
             **counts,
+            "routing": _being_routed(ops),
             "free_bytes": free,
             "watermark_bytes": watermark,
             "accepting": free >= watermark,
@@ -57,6 +60,11 @@ def status(ops: Operations) -> dict[str, Any]:
         "dead": sum(d["dead"] for d in destinations) + sum(g["dead"] for g in gone),
         "waiting": sum(d["waiting"] + d["sending"] for d in destinations) + sum(g["waiting"] for g in gone),
     }
+
+
+def _being_routed(ops: Operations) -> int:
+    """Ready batches that a worker holds right now; of a long queue only the first can be."""
+    return sum(1 for folder in ops.spool.batches("ready")[:16] if is_locked(folder / LOCK))
 
 
 def _free_bytes(root: Path) -> int:

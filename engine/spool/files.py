@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["append_line", "locked", "subfolders", "try_lock"]
+__all__ = ["append_line", "is_locked", "locked", "subfolders", "try_lock"]
 
 
 def append_line(fd: int, line: bytes) -> None:
@@ -40,6 +40,15 @@ def try_lock(path: Path, *, create: bool = True) -> int | None:
         os.close(fd)
         return None
     return fd
+
+
+def is_locked(path: Path) -> bool:
+    """Whether somebody holds the lock file right now: for showing. A worker that tries at this moment tries again."""
+    fd = try_lock(path, create=False)
+    if fd is None:
+        return path.exists()
+    os.close(fd)
+    return False
 
 
 @contextmanager
