@@ -98,7 +98,7 @@ def _place(loc: tuple[str | int, ...]) -> Iterator[str | int]:
     """Drop the tag that pydantic puts behind an index for a tagged union: ("sources", 0, "dimse_listener", "port")."""
     tags = {"sources", "destinations", "morphs"}
     for i, part in enumerate(loc):
-        if i >= 2 and isinstance(loc[i - 1], int) and loc[i - 2] in tags and isinstance(part, str) and i < len(loc) - 1:
+        if i >= 2 and isinstance(loc[i - 1], int) and loc[i - 2] in tags and isinstance(part, str):
             continue
         yield part
 
