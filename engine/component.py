@@ -38,10 +38,11 @@ AETitle = Annotated[
         min_length=1,
         max_length=16,
         pattern=r"^[ -\[\]-~]*[!-\[\]-~][ -\[\]-~]*$",
-        description="Application Entity title, 1 to 16 printable ASCII characters without backslash (PS3.5 6.2, VR AE).",
         examples=["AXIOM"],
     ),
 ]
+"""Application Entity title: 1 to 16 printable ASCII characters without backslash (PS3.5 6.2, VR AE). It has no description
+of its own, which would stand in the place of each field's."""
 
 
 class ConfigModel(BaseModel):

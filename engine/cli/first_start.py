@@ -55,14 +55,13 @@ def apply_example(settings: Settings, store: Store) -> None:
 def welcome_text(settings: Settings, configuration: Configuration, password: str | None) -> str:
     """Where everything is, how to sign in, how to send. Rich markup."""
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104
-    sign_in = (
-        f"as [bold]admin[/] with [bold]{password}[/] (this once; you then choose your own)"
-        if password
-        else "with your own password (forgotten? `axiom inject-admin`)"
-    )
+    sign_in = ["Sign in     with your own password (forgotten? `axiom inject-admin`)"]
+    if password:
+        once = "            (this once; you then choose your own)"
+        sign_in = [f"Sign in     as [bold]admin[/] with [bold]{password}[/]", once]
     lines = [
         f"Workbench   [bold]http://{host}:{settings.app_port}[/]",
-        f"Sign in     {sign_in}",
+        *sign_in,
         f"API         http://{host}:{settings.api_port}/api/v1/docs",
         f"Home        {settings.home.resolve()}",
     ]

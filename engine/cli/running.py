@@ -41,9 +41,12 @@ def engine() -> None:
 
 def api() -> None:
     """Run the API alone."""
-    from engine.api import serve
+    from engine.api.app import serve
+    from engine.log import setup_logging
 
-    serve(settings())
+    now = settings()
+    setup_logging(now.log_format, now.log_level, process="api")
+    serve(now)
 
 
 def workbench() -> None:

@@ -144,12 +144,17 @@ class Up:
 
     def _welcome(self, store: Store) -> None:
         from rich.panel import Panel
+        from rich.text import Text
 
         from engine.cli.first_start import welcome_text
 
         password = store.people.create_admin()
-        text = welcome_text(self.settings, store.live().configuration, password)
-        console().print(Panel(text, title="Axiom Flow is ready", title_align="left", expand=False, padding=(1, 2)))
+        text = Text.from_markup(welcome_text(self.settings, store.live().configuration, password))
+        screen = console()
+        if max(map(len, text.plain.splitlines())) + 6 > screen.width:  # a frame would cut what must be read whole
+            screen.print("Axiom Flow is ready", text, sep="\n")
+        else:
+            screen.print(Panel(text, title="Axiom Flow is ready", title_align="left", expand=False, padding=(1, 2)))
         sys.stdout.flush()
 
     def _send_samples(self, store: Store) -> None:

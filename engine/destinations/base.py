@@ -62,7 +62,9 @@ class Destination(Component, family="destination"):
     parallel: int = Field(default=1, ge=1, le=16)
     """Deliveries (associations, connections) to it at the same time."""
     retry: RetryPolicy = RetryPolicy()
+    """How transient failures are tried again."""
     description: str = ""
+    """For people: what it is for."""
 
     def deliver(self, outgoing: Sequence[Outgoing], report: Report, stop: threading.Event) -> None:
         """Deliver the instances of one delivery; call `report` with a Receipt as soon as each one's fate is known.

@@ -29,6 +29,7 @@ class Source(Component, family="source"):
     instances: list[str] = Field(default=[], examples=[["node-1"]])
     """The nodes (`AXIOM_INSTANCE_ID`) that run it; empty: all of them."""
     description: str = ""
+    """For people: who sends to it."""
 
     def run(self, intake: Intake, stop: threading.Event, status: SourceStatus) -> None:
         """Receive until `stop` is set, then stop accepting, let open associations end, and return.
