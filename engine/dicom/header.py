@@ -152,9 +152,7 @@ class Header:
 
         Values are those of `Element`; an empty element has no Value, bytes have their `length` instead.
         """
-        out = {f"{tag:08X}": _json_of(e) for tag, e in self._meta.items()}
-        out.update(_json_level(self.root))
-        return out
+        return _json_level(self.root) | {f"{tag:08X}": _json_of(e) for tag, e in self._meta.items()}
 
     def to_dataset(self) -> Dataset:
         """A pydicom Dataset of the header: without elements of group 7FE0 (pixel data). Raises Hold if it cannot be."""
@@ -190,13 +188,28 @@ def _json_level(level: Level) -> dict[str, Any]:
 
 
 def _meta_end(data: bytes) -> int:
-    """Where the file meta ends: the elements of group 0002, whatever their group length claims (PS3.10 7.1)."""
+    """Where the file meta ends (PS3.10 7.1): with the elements of group 0002, however long it says that it is.
+
+    Only where such elements have strayed into the data set, right behind the file meta, its group length parts the two.
+    """
     if data[128:132] != b"DICM":
         raise Hold('This is no DICOM file: "DICM" does not stand at byte 128 (PS3.10 7.1).')
-    pos = 132
+    pos, said = 132, 0
     while pos + 8 <= len(data) and data[pos : pos + 2] == b"\x02\0":
-        pos = meta_element(data, pos)[2]
+        if pos == said and _strays(data, pos):
+            return pos
+        value, end = meta_element(data, pos)[1:]
+        if pos == 132 and data[134:138] == b"\0\0UL" and end == 144 <= len(data):
+            said = 144 + int(struct.unpack_from("<L", data, value)[0])
+        pos = end
     return pos
+
+
+def _strays(data: bytes, pos: int) -> bool:
+    syntax = _walk_meta(data[:pos]).get(0x00020010)
+    if syntax is None or not syntax.values:
+        return False
+    return not (syntax.values[0] in IMPLICIT_SYNTAXES and data[pos + 4 : pos + 6].isalpha())
 
 
 def meta_element(data: bytes, pos: int) -> tuple[str, int, int]:

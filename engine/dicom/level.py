@@ -82,9 +82,22 @@ class Level:
             vr = implicit_vr(tag)
         if " or " in vr:
             return self._choice(vr)
-        if stop != end and vr not in BINARY - {"UN"}:
+        if (stop != end and vr not in BINARY - {"UN"}) or (vr in ("", "UN") and self._looks_like_items(tag)):
             return "SQ"
         return vr or "UN"
+
+    def _looks_like_items(self, tag: int) -> bool:
+        """Whether bytes of unknown VR are a sequence: items from the first to the last byte, each a data set."""
+        if tag in self._items:
+            return True
+        _, _, value, stop, _ = self.index[tag]
+        if stop - value < 8 or self.source.read(value, value + 4) not in (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00"):
+            return False
+        try:
+            self._items[tag] = self._read_items(tag)
+        except Hold:
+            return False
+        return True
 
     def _choice(self, vr: str) -> str:
         """PS3.5 A.1: pixel-related values follow Pixel Representation; what may be words is read as words."""

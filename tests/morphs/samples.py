@@ -1,0 +1,20 @@
+"""How tests make morphs: from their configuration, as a person writes it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import engine.morphs
+from engine.component import kinds
+from engine.morphs.base import Morph
+
+assert engine.morphs
+AT = datetime(2026, 11, 24, 12, 30, 15, 250, UTC)
+
+
+def morph(config: dict[str, Any]) -> Morph:
+    """One morph of its kind. Raises pydantic's ValidationError as a save would."""
+    made = kinds("morph")[config["kind"]].model_validate(config)
+    assert isinstance(made, Morph)
+    return made
