@@ -25,6 +25,7 @@ from engine.dicom.header import Header
 from engine.errors import Hold, Permanent, Retry
 from engine.model import Association, Change, Outcome, Receipt, Verdict
 from engine.morphs.apply import change
+from engine.rules.columns import COLUMNS, columns_of, value_of
 from engine.rules.decide import Branch, Decision, Rulebook
 from engine.rules.model import Rule
 from engine.spool.batch import BatchInfo
@@ -209,24 +210,6 @@ def _base(batch: BatchInfo, index: int, header: Header | None, now: datetime) ->
     }
 
 
-COLUMNS = {
-    "study_instance_uid": "StudyInstanceUID",
-    "series_instance_uid": "SeriesInstanceUID",
-    "patient_id": "PatientID",
-    "patient_name": "PatientName",
-    "accession_number": "AccessionNumber",
-    "modality": "Modality",
-    "study_date": "StudyDate",
-    "study_description": "StudyDescription",
-    "series_description": "SeriesDescription",
-    "station_name": "StationName",
-    "manufacturer": "Manufacturer",
-    "institution_name": "InstitutionName",
-    "body_part_examined": "BodyPartExamined",
-}
-"""History's typed columns and the tags they show."""
-
-
 def _origin(batch: BatchInfo, index: int, path: Path, decider: Decider, now: datetime) -> Row:
     a = batch.association
     return {
@@ -237,6 +220,7 @@ def _origin(batch: BatchInfo, index: int, path: Path, decider: Decider, now: dat
         "called_ae": a.called_ae,
         "source_ip": a.source_ip,
         "user": a.user,
+        "tls_subject": a.tls_subject,
         "received_at": batch.received_at.isoformat(),
         "routed_at": now.isoformat(),
         "bytes": path.stat().st_size,
@@ -251,8 +235,7 @@ def _instance_row(
     row = _base(batch, index, header, now) | _origin(batch, index, path, decider, now)
     row["sop_class_uid"] = header.sop_class_uid
     row["transfer_syntax_uid"] = header.transfer_syntax_uid
-    for column, keyword in COLUMNS.items():
-        row[column] = header.text(keyword)
+    row |= columns_of(header)
     row["header"] = orjson.dumps(header.as_json()).decode() if decider.history_headers else None
     return row
 
@@ -266,11 +249,11 @@ def _held_row(
     if header is not None:
         row["sop_class_uid"] = header.sop_class_uid
         row["transfer_syntax_uid"] = header.transfer_syntax_uid
-        for column, keyword in COLUMNS.items():
+        for column in COLUMNS:
             try:
-                row[column] = header.text(keyword)
+                row[column] = value_of(header, column)
             except Hold:
-                row[column] = ""  # this may be the very value that is broken; the reason says so
+                row[column] = None  # this may be the very value that is broken; the reason says so
     return row
 
 

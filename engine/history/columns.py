@@ -41,6 +41,7 @@ VIEWS: dict[str, dict[str, str]] = {
         "called_ae": "text",
         "source_ip": "text",
         "user": "text",
+        "tls_subject": "text",
         "received_at": "time",
         "routed_at": "time",
         "bytes": "int",

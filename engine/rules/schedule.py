@@ -19,8 +19,8 @@ from engine.component import ConfigModel, Name
 
 __all__ = ["DAYS", "Range", "Schedule", "offset_changes"]
 
-DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _FULL_DAY = 24 * 60
 _CLOCK = re.compile(r"([01]?[0-9]|2[0-4]):([0-5][0-9])")
 
@@ -64,7 +64,7 @@ def _once(days: list[Day]) -> list[Day]:
 class Range(ConfigModel):
     """A stretch of the day on some days of the week."""
 
-    days: Annotated[list[Day], AfterValidator(_once)] = Field(default=list(DAYS), min_length=1, examples=[["mon", "fri"]])
+    days: Annotated[list[Day], AfterValidator(_once)] = Field(default=[*DAYS], min_length=1, examples=[["mon", "fri"]])
     """Days on which it begins."""
     start: Clock = "00:00"
     """When it begins."""

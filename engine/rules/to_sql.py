@@ -82,9 +82,14 @@ class ToSql:
         leaf, path = Leaf.of(condition), TagPath.parse(condition.tag)
         column = column_of(path)
         if column is not None:
-            return _column(leaf, column)
+            return self._presence(leaf, path, column) if leaf.op.looks == "presence" else _column(leaf, column)
         single = all(step.tag is not None and not step.all for step in path.steps[:-1]) and path.steps[-1].tag is not None
         return leaf.sql_one(self._one(path)) if single else leaf.sql_many(self._many(path))
+
+    def _presence(self, leaf: Leaf, path: TagPath, column: str) -> str:
+        """Whether a tag with a column is there: a column is NULL too where a file declares its tag to be bytes."""
+        there = f"({column} IS NOT NULL OR {self._one(path)} IS NOT NULL)"
+        return f"(NOT {there})" if leaf.negative else there
 
     def _top(self, tag: int) -> str:
         """An element of the data set itself, as JSON."""
@@ -129,8 +134,6 @@ def _all_of(parts: Iterable[str]) -> str:
 def _column(leaf: Leaf, column: str) -> str:
     """A leaf over a typed column: nearly always one value, else several joined by a backslash."""
     one = leaf.sql_text(column)
-    if leaf.op.looks == "presence":
-        return one
     several = f"list_transform(string_split({column}, '\\'), lambda s: {_positive(leaf).sql_text('s')})"
     found = f"list_contains({several}, true)"
     return f"(CASE WHEN contains({column}, '\\') THEN {'NOT ' if leaf.negative else ''}{found} ELSE {one} END)"
