@@ -76,10 +76,10 @@ class Set(Morph):
             raise ValueError(f"{text!r} is not valid for {path} (VR {' or '.join(vrs)}): {problems[0]}")
 
     def apply(self, work: Work) -> None:
-        text = work.fill(self.value)
+        templates = split_values(self.value, self.vr or self.path.vr)  # a backslash out of another tag parts nothing
+        values = [work.fill(template) for template in templates]
         for place in work.make(self.path):
-            vr = self.vr or self.path.vr
-            work.write(place, split_values(text, vr), self.vr)
+            work.write(place, values if any(values) else (), self.vr)
 
 
 def _first_problem(text: str, vr: str, vm: str) -> str:
