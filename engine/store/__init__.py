@@ -1,6 +1,6 @@
 """The configuration store: revisions, people, audit; SQLite or PostgreSQL."""
 
-from engine.store.migrate import migrate
+from engine.store.migration import migrate
 from engine.store.store import Applied, Live, Store
 
 __all__ = ["Applied", "Live", "Store", "migrate"]

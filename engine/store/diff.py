@@ -96,12 +96,12 @@ def _family(family: str, before: list[Any], after: list[Any]) -> Iterator[Differ
             yield Difference("added", family, name, None, now)
         elif now is None:
             yield Difference("removed", family, name, was, None)
-        elif was != now:
+        elif not _same(was, now):
             yield Difference("changed", family, name, was, now, tuple(_fields((), was, now)))
 
 
 def _fields(path: tuple[str | int, ...], was: Any, now: Any) -> Iterator[FieldChange]:
-    if type(was) is type(now) and was == now:
+    if _same(was, now):
         return
     if isinstance(was, dict) and isinstance(now, dict):
         yield from _entries(path, was, now)
@@ -120,6 +120,11 @@ def _fields(path: tuple[str | int, ...], was: Any, now: Any) -> Iterator[FieldCh
 def _entries(path: tuple[str | int, ...], was: dict[Any, Any], now: dict[Any, Any]) -> Iterator[FieldChange]:
     for key in [*now, *(k for k in was if k not in now)]:
         yield from _fields((*path, key), was.get(key, _GONE), now.get(key, _GONE))
+
+
+def _same(was: Any, now: Any) -> bool:
+    """Equal, and not as 1 and True are."""
+    return was is now or (was == now and json.dumps(was, sort_keys=True) == json.dumps(now, sort_keys=True))
 
 
 def _named(was: Any, now: Any) -> bool:

@@ -216,7 +216,8 @@ class People:
                 values["generation"] = before.generation + 1
             if values:
                 connection.execute(_update(before.username).values(**values))
-            _refuse_no_admin(connection)
+            if before.active and Permission.ADMINISTER in before.permissions:
+                _refuse_no_admin(connection)
             detail = {k: v for k, v in values.items() if k in ("role", "active", "name", "email")} | {"unlock": unlock}
             append(
                 connection, who=who, action="change", family="users", name=before.username, detail=detail,

@@ -20,7 +20,7 @@ from engine.store.audit import Audit, append
 from engine.store.database import Database
 from engine.store.diff import Diff, diff_documents
 from engine.store.keys import Keys
-from engine.store.migrate import migrate_database
+from engine.store.migration import migrate_database
 from engine.store.people import People
 from engine.store.revisions import Revision
 from engine.store.usage import used_by

@@ -104,6 +104,8 @@ class _Reader:
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, place, within)
         if isinstance(node, yaml.SequenceNode):
+            if node.tag != "tag:yaml.org,2002:seq":
+                raise _at(node, f"the tag {node.tag} is not known here")
             return [self.value(item, (*place, self._item(item, i)), within) for i, item in enumerate(node.value)]
         return self._loader.construct_object(node)
 
@@ -146,7 +148,9 @@ class _Dumper(yaml.SafeDumper):
 
 def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
     style = None
-    if "\n" in value:
+    if not value.replace("\n", "").isprintable():
+        style = '"'  # among them line ends that only some readers take for one
+    elif "\n" in value:
         style = "|"
     elif any(p.match(value) for _, p in _Loader.yaml_implicit_resolvers.get(value[:1], [])):
         style = "'"  # as 1.2 reads it; what 1.1 would misread is quoted by the dumper itself

@@ -1,1 +1,1 @@
-"""Steps of the tables, never edited once they are out. `engine.store.migrate` runs them."""
+"""Steps of the tables, never edited once they are out. `engine.store.migration` runs them."""

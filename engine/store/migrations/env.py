@@ -1,4 +1,4 @@
-"""Alembic's way in: runs the steps on the connection that `engine.store.migrate` hands over."""
+"""Alembic's way in: runs the steps on the connection that `engine.store.migration` hands over."""
 
 from __future__ import annotations
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 from sqlalchemy import Connection, inspect, text
 
 from engine.errors import AxiomError
 from engine.settings import Settings
 from engine.store.database import Database
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
 __all__ = ["HEAD", "current", "migrate"]
 
 HEAD = "0001"
-"""The newest step: known without loading the steps, so that a process of an up-to-date store starts at once."""
+"""The newest step: known without loading Alembic, so that a process of an up-to-date store starts at once."""
 
 
 def migrate(settings: Settings) -> bool:
@@ -37,6 +37,8 @@ def migrate_database(database: Database) -> bool:
         before = current(connection)
         if before == HEAD:  # another process was quicker
             return False
+        from alembic import command
+
         config = _config(connection)
         if before is not None:
             _refuse_newer(config, before)
@@ -52,6 +54,8 @@ def current(connection: Connection) -> str | None:
 
 
 def _config(connection: Connection) -> Config:
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     config.attributes["connection"] = connection
@@ -59,6 +63,9 @@ def _config(connection: Connection) -> Config:
 
 
 def _refuse_newer(config: Config, before: str) -> None:
+    from alembic.script import ScriptDirectory
+    from alembic.util import CommandError
+
     try:
         ScriptDirectory.from_config(config).get_revision(before)
     except CommandError as e:
