@@ -79,7 +79,8 @@ class DimseServer:
                 except TimeoutError:
                     continue
                 except (OSError, RuntimeError) as e:  # no descriptor or thread left, or the peer is gone already
-                    self._error(f"a connection could not be taken: {e}")
+                    if str(e) not in str(self._status["last_error"]):  # said once, not ten times a second
+                        self._error(f"a connection could not be taken: {e}")
                     stop.wait(_ACCEPT_SECONDS)
         self._show(state="stopping")
         self._drain()

@@ -6,7 +6,7 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
-from engine.dicom.network.pdu import ProtocolError
+from engine.dicom.network.pdu import ProtocolError, peer_text
 
 __all__ = [
     "C_CANCEL_RQ", "C_ECHO_RQ", "C_ECHO_RSP", "C_STORE_RQ", "C_STORE_RSP", "Command", "decode_command",
@@ -109,5 +109,4 @@ def _number(values: dict[int, bytes], element: int) -> int | None:
 
 
 def _text(values: dict[int, bytes], element: int) -> str:
-    """As the peer wrote it, padding removed, what is not printable ASCII replaced by `?` (it is shown and logged)."""
-    return "".join(chr(c) if 32 <= c < 127 else "?" for c in values.get(element, b"").strip(b" \0"))
+    return peer_text(values.get(element, b""))

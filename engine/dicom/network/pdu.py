@@ -14,7 +14,7 @@ from engine.errors import AxiomError
 __all__ = [
     "ABORT", "ASSOCIATE_AC", "ASSOCIATE_RJ", "ASSOCIATE_RQ", "DATA", "MAX_ASSOCIATE", "RELEASE_RP", "RELEASE_RQ",
     "Associate", "ContextResult", "ProposedContext", "ProtocolError", "Role", "encode_abort", "encode_reject",
-    "encode_release_rp", "encode_release_rq",
+    "encode_release_rp", "encode_release_rq", "peer_text",
 ]
 
 ASSOCIATE_RQ: Final = 0x01
@@ -131,7 +131,7 @@ class Associate:
         roles: list[Role] = []
         for kind, value in _items(body, 68):
             if kind == _APPLICATION:
-                application = _uid(value)
+                application = peer_text(value)
             elif kind == _CONTEXT_RQ:
                 proposed.append(_decode_proposed(value))
             elif kind == _CONTEXT_AC:
@@ -143,13 +143,13 @@ class Associate:
                     elif sub == _ROLE:
                         roles.append(_decode_role(content))
                     elif sub == _IMPLEMENTATION_NAME:
-                        version = _text(content)
+                        version = peer_text(content)
         ids = [context.id for context in proposed]
         if len(set(ids)) != len(ids) or any(one % 2 == 0 for one in ids):
             raise ProtocolError("presentation context IDs must be odd and different from each other")
         return cls(
-            called_ae=_text(body[4:20]),
-            calling_ae=_text(body[20:36]),
+            called_ae=peer_text(body[4:20]),
+            calling_ae=peer_text(body[20:36]),
             max_length=max_length,
             proposed=tuple(proposed),
             results=tuple(results),
@@ -203,16 +203,16 @@ def _decode_proposed(value: bytes) -> ProposedContext:
     abstract, transfer = "", []
     for kind, content in _items(value, 4):
         if kind == _ABSTRACT:
-            abstract = _uid(content)
+            abstract = peer_text(content)
         elif kind == _TRANSFER:
-            transfer.append(_uid(content))
+            transfer.append(peer_text(content))
     return ProposedContext(value[0], abstract, tuple(transfer))
 
 
 def _decode_result(value: bytes) -> ContextResult:
     if len(value) < 4:
         raise ProtocolError("a presentation context item is too short")
-    transfer = [_uid(content) for kind, content in _items(value, 4) if kind == _TRANSFER]
+    transfer = [peer_text(content) for kind, content in _items(value, 4) if kind == _TRANSFER]
     return ContextResult(value[0], value[2], transfer[0] if transfer else "")
 
 
@@ -225,16 +225,15 @@ def _decode_role(value: bytes) -> Role:
     length = int.from_bytes(value[:2], "big")
     if len(value) != length + 4:
         raise ProtocolError("a role selection item has the wrong length")
-    return Role(_uid(value[2 : 2 + length]), value[-2] == 1, value[-1] == 1)
+    return Role(peer_text(value[2 : 2 + length]), value[-2] == 1, value[-1] == 1)
 
 
-def _text(raw: bytes) -> str:
-    """Text of the peer's, safe to log: padding removed, what is not printable ASCII replaced by `?`."""
-    return "".join(chr(c) if 32 <= c < 127 else "?" for c in raw.rstrip(b" \0").lstrip(b" "))
+def peer_text(raw: bytes) -> str:
+    """Text of the peer's, safe to show and log: padding removed, what is not printable ASCII replaced by `?`."""
+    return raw.strip(b" \0").translate(_PRINTABLE).decode("ascii")
 
 
-def _uid(raw: bytes) -> str:
-    return _text(raw)
+_PRINTABLE = bytes(c if 32 <= c < 127 else ord("?") for c in range(256))
 
 
 def _ae_field(title: str) -> bytes:
