@@ -134,18 +134,24 @@ def _engine(ops: Operations) -> Iterator[Finding]:
     except AxiomError as e:
         yield Finding("engine", False, str(e))
         return
-    workers = status["workers"]
-    if not workers:
+    workers = status["engine"]["workers"]
+    if not status["engine"]["running"]:
         yield Finding("engine", False, "does not run: start `axiom up` (or `axiom engine`)")
-        return
-    down = [w for w in workers if w["state"] != "running"]
-    words = ", ".join(f"{w['name']} {w['state']}" for w in down) or f"{len(workers)} workers run"
-    yield Finding("engine", not down, words)
-    for listener in status["listeners"]:
-        well = listener["state"] == "listening"
-        words = f"{listener['state']} at {listener['address']}" + (f": {listener['error']}" if listener["error"] else "")
-        yield Finding(f"listener {listener['name']}", well, words)
+    else:
+        down = [w for w in workers if w["state"] != "running"]
+        words = ", ".join(f"{w['name']} {w['ended'] or w['state']}" for w in down) or f"runs with {len(workers)} workers"
+        yield Finding("engine", not down, words)
+        for listener in status["listeners"]:
+            yield _listener(listener)
     yield _waiting_for_people(status)
+
+
+def _listener(listener: dict[str, Any]) -> Finding:
+    what = f"listener {listener['name']}"
+    if listener["state"] == "stopped":  # while the engine runs: switched off, or of another node
+        return Finding(what, None, "not of this node" if listener["enabled"] else "switched off")
+    words = " at ".join(filter(None, (listener["state"], listener["address"])))
+    return Finding(what, listener["state"] == "listening", words + (f": {listener['error']}" if listener["error"] else ""))
 
 
 def _waiting_for_people(status: dict[str, Any]) -> Finding:

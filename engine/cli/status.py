@@ -28,9 +28,11 @@ def status(as_json: AsJson = False) -> None:
 
 def _show(now: dict[str, Any]) -> None:
     typer.echo(f"{now['node']}: Axiom Flow {now['version']}, revision {now['revision']}")
+    workers = ", ".join(f"{w['name']} {w['state']}" for w in now["engine"]["workers"])
+    typer.echo(f"engine: {workers}" if now["engine"]["running"] else "engine: does not run (`axiom up` starts it)")
     spool = now["spool"]
     words = "accepting" if spool["accepting"] else "NOT accepting: too little room"
-    counts = ", ".join(f"{spool[s]} {s}" for s in ("receiving", "ready", "routing", "routed", "held", "unmatched"))
+    counts = ", ".join(f"{spool[s]} {s}" for s in ("receiving", "ready", "routed", "kept", "held", "unmatched"))
     typer.echo(f"spool: {words}, {spool['free_bytes'] >> 20} MB free; batches: {counts}")
     typer.echo("")
     shown = ["name", "state", "ae_title", "address", "associations", "instances", "error"]
@@ -38,5 +40,3 @@ def _show(now: dict[str, Any]) -> None:
     typer.echo("")
     shown = ["name", "kind", "waiting", "sending", "dead", "last_error"]
     table(now["destinations"], shown, "No destinations are configured.")
-    typer.echo("")
-    table(now["workers"], ("name", "state", "pid"), "No workers run: is `axiom up` running?")
