@@ -124,6 +124,8 @@ def _form(field: FieldInfo, metadata: list[Any]) -> str:
         extra = one.json_schema_extra
         if isinstance(extra, dict) and "form" in extra:
             return str(extra["form"])
+        if isinstance(extra, dict) and extra.get("format") == "tag-path":
+            return "tag"
     return ""
 
 

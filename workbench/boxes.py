@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from workbench import parts, signin
-from workbench.client import ApiError
+from workbench.client import Refused
 
 __all__ = ["act", "choose", "discard_button", "rows_of"]
 
@@ -33,7 +33,6 @@ def choose(
         on_select="rerun",
         selection_mode="multi-row",
         key=key,
-        height=min(38 + 35 * len(shown), 460),
         column_config=config,
     )
     return [dict(rows[i]) for i in picked.selection.rows if i < len(rows)]
@@ -43,9 +42,7 @@ def act(path: str, chosen: Sequence[Mapping[str, Any]], done: str, **more: Any) 
     """Do it with the chosen ones; what the API could not do with some of them is said."""
     try:
         answer = signin.client().post(path, {"ids": [one["id"] for one in chosen], **more})
-    except ApiError as e:
-        if e.status in (0, 401):
-            raise
+    except Refused as e:
         parts.say(e)
         return
     refused = answer.get("problems") or answer.get("failed") or []

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import httpx
 
-__all__ = ["ApiError", "Away", "Client", "Problem", "SignedOut"]
+__all__ = ["ApiError", "Away", "Client", "Problem", "Refused", "SignedOut"]
 
 ARROW = "application/vnd.apache.arrow.stream"
 
@@ -28,12 +28,22 @@ class Problem:
 
 
 class ApiError(Exception):
-    """The API said no. The text is a sentence for the person; `problems` belong beside their fields."""
+    """It did not work. The text is a sentence for the person.
+
+    ApiError
+    ├── Refused     the API said no; `problems` belong beside their fields
+    ├── SignedOut   sign in again
+    └── Away        it does not answer; try again later
+    """
 
     def __init__(self, words: str, status: int = 0, problems: Sequence[Problem] = ()) -> None:
         super().__init__(words)
         self.status = status
         self.problems = tuple(problems)
+
+
+class Refused(ApiError):
+    """The API said no, and why."""
 
 
 class Away(ApiError):
@@ -100,9 +110,7 @@ class Client:
                 return False
             try:
                 self._keep(self._ask("POST", "/auth/refresh", json={"refresh_token": self._refresh}).json())
-            except Away:
-                raise
-            except ApiError:
+            except (Refused, SignedOut):
                 return False
             return True
 
@@ -128,7 +136,7 @@ class Client:
         return answer.json() if answer.content else {}
 
     def _authorization(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self._access}"}
+        return {"Authorization": f"Bearer {self._access}"} if self._access else {}
 
     def _ask(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
@@ -216,4 +224,4 @@ def _error(answer: httpx.Response, url: str) -> ApiError:
         return SignedOut(words, 401)
     if answer.status_code in (502, 504):
         return Away(f"The API at {url} does not answer.", answer.status_code)
-    return ApiError(words, answer.status_code, _problems(body))
+    return Refused(words, answer.status_code, _problems(body))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,9 +13,16 @@ from workbench.client import ApiError, Client, Problem
 from workbench.parts import md
 from workbench.tree import Node
 
-__all__ = ["edit_condition", "tag_choices", "tag_input"]
+__all__ = ["USUAL", "edit_condition", "tag_input"]
 
-WIDTHS = [3.2, 2.2, 3.2, 1.15, 0.55]
+USUAL = (
+    "AccessionNumber", "BodyPartExamined", "ImageType", "InstitutionName", "Manufacturer", "ManufacturerModelName",
+    "Modality", "PatientBirthDate", "PatientID", "PatientName", "PatientSex", "ProtocolName", "ReferringPhysicianName",
+    "RequestedProcedureDescription", "SOPClassUID", "SOPInstanceUID", "SeriesDescription", "SeriesInstanceUID",
+    "SeriesNumber", "SliceThickness", "StationName", "StudyDate", "StudyDescription", "StudyID", "StudyInstanceUID",
+)  # fmt: skip
+"""The tags that most rules ask: offered before anything is typed."""
+WIDTHS = [3.2, 2.2, 3, 1.5, 0.5]
 
 
 def edit_condition(
@@ -111,9 +119,7 @@ class _Editor:
         with value:
             self.value(node, key)
         if node["op"] not in tree.NO_CASE:
-            ignore = case.checkbox(
-                "any case", bool(node["more"].get("ignore_case")), key=f"{key}-case", help="Do not tell CT from ct"
-            )
+            ignore = case.checkbox("any case", bool(node["more"].get("ignore_case")), key=f"{key}-case")
             node["more"] = {k: v for k, v in node["more"].items() if k != "ignore_case"} | (
                 {"ignore_case": True} if ignore else {}
             )
@@ -184,50 +190,51 @@ def _remove_button(place: Any, parent: Node, node: Node, key: str) -> None:
     )
 
 
-def tag_choices(client: Client, query: str = "") -> dict[str, str]:
-    """Tags by keyword, each with the words to show; the usual ones for an empty query."""
-    held: dict[str, dict[str, str]] = st.session_state.setdefault("tag-choices", {})
+def tags_like(client: Client, query: str) -> dict[str, str]:
+    """Tags whose keyword, name or number fits: by keyword, each with the words to show. Asked once a sign-in."""
+    held: dict[str, dict[str, str]] = st.session_state.setdefault("tags-like", {})
     if query not in held:
-        found = client.get("/tags", q=query)
-        rows = found if isinstance(found, list) else found.get("tags", found.get("items", []))
-        held[query] = {
-            str(
-                t.get("keyword") or t.get("tag")
-            ): f"{t.get('keyword') or t.get('tag')}   {t.get('tag', '')}  {t.get('vr', '')}"
-            for t in rows
-        }
+        held[query] = {t["keyword"] or t["tag"]: _tag_words(t) for t in client.get("/tags", q=query)}
     return held[query]
 
 
+def _tag_words(tag: Mapping[str, Any]) -> str:
+    return f"{tag['keyword']} ({tag['tag'][:4]},{tag['tag'][4:]}) {tag['vr']}"
+
+
 def tag_input(client: Client, label: str, value: str, key: str, *, help: str = "", visible: bool = False) -> str:
-    """A tag path: chosen from the usual ones, or typed (keyword, number, sequence path, private tag)."""
-    try:
-        usual = tag_choices(client)
-    except ApiError:
-        usual = {}
+    """A tag path: one of the usual ones, or typed (keyword, number, sequence path, private tag). What is typed and is no
+    whole keyword brings the tags that it could mean.
+    """
     typed = str(st.session_state.get(key) or value or "")
-    options = list(dict.fromkeys([*([value] if value else []), *([typed] if typed else []), *usual]))
+    options = list(dict.fromkeys([*filter(None, (value, typed)), *USUAL]))
     chosen = st.selectbox(
         label,
         options,
         index=options.index(value) if value else None,
-        format_func=lambda k: usual.get(k, k),
         accept_new_options=True,
         placeholder="Choose or type a tag",
         key=key,
         help=help or None,
         label_visibility="visible" if visible else "collapsed",
     )
-    if chosen and chosen not in usual and chosen.isalnum():
-        _suggest(client, chosen)
+    if chosen and chosen not in USUAL and re.fullmatch(r"[A-Za-z ]+", chosen):
+        _suggest(client, chosen, key)
     return chosen or ""
 
 
-def _suggest(client: Client, typed: str) -> None:
+def _suggest(client: Client, typed: str, key: str) -> None:
     try:
-        found = tag_choices(client, typed)
+        found = tags_like(client, typed)
     except ApiError:
+        return  # the field works without help; saving says what is wrong
+    if typed in found:
         return
-    if typed not in found:
-        near = ", ".join(list(found)[:4])
-        st.caption(f"There is no tag {md(typed)}." + (f" Did you mean {md(near)}?" if near else ""))
+    if not found:
+        st.caption(f"No tag is called {md(typed)}.")
+    for keyword, words in list(found.items())[:5]:
+        st.button(words, key=f"{key}-{keyword}", type="tertiary", on_click=_take, args=(key, keyword))
+
+
+def _take(key: str, keyword: str) -> None:
+    st.session_state[key] = keyword

@@ -10,7 +10,7 @@ from typing import Any
 import streamlit as st
 
 from workbench import parts, signin
-from workbench.client import ApiError, Problem
+from workbench.client import Problem, Refused
 
 __all__ = ["Draft", "current", "leave", "own_problems", "start", "tried"]
 
@@ -65,9 +65,7 @@ def save(draft: Draft, item: Mapping[str, Any], *, label: str) -> bool:
     """Save it; True when it is saved. What the API refuses stays in the draft, beside its fields."""
     try:
         signin.client().save(draft.family, draft.name, item, draft.etag)
-    except ApiError as e:
-        if e.status in (0, 401):
-            raise
+    except Refused as e:
         draft.problems = own_problems(e.problems, draft.family, draft.name or str(item.get("name", "")))
         if not draft.problems:
             parts.say(e)
@@ -83,8 +81,8 @@ def tried(draft: Draft, item: dict[str, Any]) -> bool:
     draft.problems, draft.ticks, draft.tried = [], [], None
     try:
         draft.ticks = signin.client().check(draft.family, item)
-    except ApiError as e:
-        if e.status in (0, 401) or not e.problems:
+    except Refused as e:
+        if not e.problems:
             raise
         draft.problems = own_problems(e.problems, draft.family, draft.name or str(item.get("name", "")))
         return False

@@ -10,7 +10,7 @@ from typing import Any
 import streamlit as st
 
 from workbench import editing, parts, signin
-from workbench.client import ApiError
+from workbench.client import Refused
 from workbench.editing import Draft
 from workbench.form import Form
 
@@ -94,9 +94,7 @@ def _switch(family: Family, name: str, on: bool) -> None:
     try:
         item, etag = client.item(family.name, name)
         client.save(family.name, name, {**item, "enabled": on}, etag)
-    except ApiError as e:
-        if e.status in (0, 401):
-            raise
+    except Refused as e:
         parts.say(e)
         return
     st.toast(f"{name} is {'resumed' if on else 'paused'}.")
@@ -106,7 +104,7 @@ def _switch(family: Family, name: str, on: bool) -> None:
 def _open(family: Family, name: str) -> None:
     try:
         item, etag = signin.client().item(family.name, name)
-    except ApiError as e:
+    except Refused as e:
         if e.status != 404:
             raise
         st.toast(f"There is no {family.one} {name} any more.")
@@ -117,11 +115,15 @@ def _open(family: Family, name: str) -> None:
 def _editor(family: Family, draft: Draft) -> None:
     kinds = signin.client().families()[family.name]["kinds"]
     kind = draft.item.get("kind", "")
-    told = kinds.get(kind, {"fields": [], "label": kind, "doc": ""})
-    label = str(told.get("label") or kind)
+    told = kinds.get(kind)
     if st.button(f"All {family.title.lower()}", icon=":material/arrow_back:", type="tertiary"):
         editing.leave()
         st.rerun()
+    if told is None:
+        parts.title(draft.name or f"New {family.one}")
+        st.warning(f"This engine knows no kind called {parts.md(kind)}, so it cannot be edited here.")
+        return
+    label = told.get("label") or kind
     parts.title(draft.name or f"New {family.one}", f"{label}. {parts.first_line(told.get('doc'))}")
     item = {"kind": kind, **Form(signin.client()).ask(told["fields"], draft.item, draft.key, draft.problems)}
     if draft.ticks:

@@ -13,14 +13,16 @@ from typing import Any
 import streamlit as st
 
 from workbench.client import Client, Problem
-from workbench.condition import edit_condition, tag_choices, tag_input
+from workbench.condition import USUAL, edit_condition, tag_input
 from workbench.morphs import edit_morphs
 from workbench.parts import md
 
 __all__ = ["Form"]
 
 Spec = Mapping[str, Any]
-LATER = ("enabled", "parallel", "retry", "instances", "description", "priority", "original_attributes")
+LATER = (
+    "enabled", "parallel", "retry", "instances", "description", "priority", "original_attributes", "invalid", "vr",
+)  # fmt: skip
 """Fields that most people leave as they are: they wait under "More settings"."""
 WIDE = ("model", "condition", "association", "morphs", "list", "mapping", "json")
 VISIBLE_OPTIONAL = 8
@@ -57,7 +59,7 @@ class Form:
         more: list[Spec] = []
         for field in fields:
             late = field["name"] in self.later or len(first) >= VISIBLE_OPTIONAL
-            (more if late and not field.get("required") else first).append(field)
+            (more if late and (not field.get("required") or field["name"] == "priority") else first).append(field)
         return first, more
 
     def _grid(
@@ -229,9 +231,7 @@ class Form:
         if item["type"] == "json":
             return self._json(spec, value, key)
         chosen = [str(v) for v in value or ()]
-        options = (
-            [*chosen, *(k for k in tag_choices(self.client) if k not in chosen)] if item["type"] == "tag" else chosen
-        )
+        options = [*chosen, *(k for k in USUAL if k not in chosen)] if item["type"] == "tag" else chosen
         given = st.multiselect(
             _label(spec),
             options,

@@ -45,7 +45,8 @@ def client() -> Client:
 def gate() -> None:
     """Let only signed-in people pass: everybody else sees the sign-in, and the run ends here."""
     if "client" not in st.session_state and not st.session_state.get("signed_out"):
-        found = sessions.find(st.context.cookies.get(COOKIE, ""))
+        ticket = st.context.cookies.get(COOKIE)
+        found = sessions.find(ticket) if isinstance(ticket, str) else None
         if found is not None:
             st.session_state["client"] = found
     if "client" not in st.session_state:

@@ -38,8 +38,9 @@ def leaf(what: str = "", op: str = "eq", value: Any = None, **more: Any) -> Node
     return {"id": next(_ids), "what": what, "op": op, "value": value, "more": more}
 
 
-def group(kind: str = "all", items: list[Node] | None = None) -> Node:
-    return {"id": next(_ids), "group": kind, "items": items or []}
+def group(kind: str = "all", items: list[Node] | None = None, *, bare: bool = True) -> Node:
+    """`bare`: of one item alone it is written as that item. A group that was written as a group of one stays one."""
+    return {"id": next(_ids), "group": kind, "items": items or [], "bare": bare}
 
 
 def ops_for(what: str) -> dict[str, str]:
@@ -57,13 +58,11 @@ def load(tree: Mapping[str, Any] | None) -> Node:
 def _load(tree: Mapping[str, Any]) -> Node:
     for kind in ("all", "any"):
         if kind in tree:
-            return group(kind, [_load(t) for t in tree[kind]])
+            return group(kind, [_load(t) for t in tree[kind]], bare=False)
     if "not" in tree:
         inner = _load(tree["not"])
-        if inner.get("group") == "any":
-            return group("none", inner["items"])
-        if inner.get("group") == "all":
-            return group("not_all", inner["items"])
+        if inner.get("group") in ("any", "all"):
+            return group({"any": "none", "all": "not_all"}[inner["group"]], inner["items"], bare=False)
         return group("none", [inner])
     if "tag" in tree:
         more = {k: v for k, v in tree.items() if k not in ("tag", "op", "value") and v is not None}
@@ -87,9 +86,10 @@ def save(node: Node, *, association: bool = False) -> dict[str, Any] | None:
     if not items:
         return None
     kind = node["group"]
+    alone = len(items) == 1 and node["bare"]
     if kind in ("none", "not_all"):
-        return {"not": items[0] if len(items) == 1 else {"any" if kind == "none" else "all": items}}
-    return items[0] if len(items) == 1 else {kind: items}
+        return {"not": items[0] if alone else {"any" if kind == "none" else "all": items}}
+    return items[0] if alone else {kind: items}
 
 
 def _save_leaf(node: Node, *, association: bool) -> dict[str, Any] | None:
@@ -115,7 +115,7 @@ def place(root: Node, *, association: bool = False) -> dict[int, tuple[str | int
         kind = {"none": "any", "not_all": "all"}.get(node["group"], node["group"])
         inner = (*at, "not") if negative else at
         for i, item in enumerate(items):
-            walk(item, inner if len(items) == 1 else (*inner, kind, i))
+            walk(item, inner if len(items) == 1 and node["bare"] else (*inner, kind, i))
 
     walk(root, ())
     return found

@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from workbench import parts, signin
-from workbench.client import ApiError
+from workbench.client import Refused
 
 __all__ = ["panel", "verdicts"]
 
@@ -33,9 +33,7 @@ def panel(key: str, *, only: tuple[str, str] | None = None, draft: Callable[[], 
     told = {"source": source or "", "calling_ae": calling, "source_ip": address}
     try:
         found = signin.client().test_rules(file.getvalue(), told, draft() if draft else None)
-    except ApiError as e:
-        if e.status in (0, 401):
-            raise
+    except Refused as e:
         parts.say(e)
         return
     first = [d for d in found if only and (d["ruleset"], d["rule"]) == only]
@@ -52,7 +50,18 @@ def panel(key: str, *, only: tuple[str, str] | None = None, draft: Callable[[], 
 
 def verdicts(found: Sequence[Mapping[str, Any]]) -> None:
     """Rules' verdicts, those that match first in their order."""
-    st.html(parts.time_line(verdict(d) for d in found))
+    st.html(parts.time_line(steps(found)))
+
+
+def steps(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Those that match as steps of a time line; the others behind one line that opens."""
+    matching = [verdict(d) for d in found if d.get("matched")]
+    others = [d for d in found if not d.get("matched")]
+    if len(others) <= 1:
+        return [*matching, *(verdict(d) for d in others)]
+    inner = parts.time_line(verdict(d) for d in others)
+    body = f"<details><summary>Why not</summary>{inner}</details>"
+    return [*matching, parts.step(f"{len(others)} other rules do not match", None, "idle", body)]
 
 
 def verdict(d: Mapping[str, Any]) -> str:

@@ -26,7 +26,7 @@ from pydantic import ValidationError
 from engine.component import kinds, rebuild
 from engine.configuration import problems_of
 from engine.fields import describe
-from engine.rules.model import Rule, Ruleset, Schedule
+from engine.rules.model import Ruleset, Schedule
 from tests.workbench import fake_site
 
 __all__ = ["FakeApi", "serve"]
@@ -46,11 +46,18 @@ class FakeApi:
         self.held = fake_site.held()
         self.unmatched = fake_site.unmatched()
         self.deliveries = fake_site.deliveries()
+        self.is_empty = False
         self.status_code = 0
         """When set, every answer is this error."""
         self.did: list[tuple[Any, ...]] = []
         self.began = time.monotonic()
         self.app = _app(self)
+
+    def empty(self) -> None:
+        """A new home: nothing configured, nothing received."""
+        self.document = {family: [] for family in FAMILIES}
+        self.held, self.unmatched, self.deliveries = [], [], []
+        self.is_empty = True
 
     def expire(self) -> None:
         """All access tokens are over; refresh tokens hold."""
@@ -177,7 +184,7 @@ def _work_routes(app: FastAPI, state: FakeApi) -> None:
     def held_action(action: str, body: dict[str, Any]) -> dict[str, Any]:
         state.did.append((f"held/{action}", *body["ids"], body.get("reason", "")))
         state.held = listing(state.held, body["ids"])
-        return {"done": len(body["ids"])}
+        return {"done": body["ids"], "failed": []}
 
     @app.get("/api/v1/unmatched")
     def unmatched() -> list[dict[str, Any]]:
@@ -187,7 +194,7 @@ def _work_routes(app: FastAPI, state: FakeApi) -> None:
     def replay(body: dict[str, Any]) -> dict[str, Any]:
         state.did.append(("unmatched/replay", *body["ids"]))
         state.unmatched = listing(state.unmatched, body["ids"])
-        return {"done": len(body["ids"])}
+        return {"done": body["ids"], "failed": []}
 
     @app.get("/api/v1/deliveries")
     def deliveries(state_: str = "", destination: str = "", limit: int = 100, request: Request = None) -> Any:  # type: ignore[assignment]
@@ -199,10 +206,12 @@ def _work_routes(app: FastAPI, state: FakeApi) -> None:
     def delivery_action(action: str, body: dict[str, Any]) -> dict[str, Any]:
         state.did.append((f"deliveries/{action}", *body["ids"], body.get("reason", "")))
         state.deliveries = listing(state.deliveries, body["ids"])
-        return {"done": len(body["ids"])}
+        return {"done": body["ids"], "failed": []}
 
     @app.get("/api/v1/instances")
     def instances(q: str = "", limit: int = 50) -> list[dict[str, Any]]:
+        if state.is_empty:
+            return []
         return [i for i in fake_site.instances() if q.lower() in str(i).lower()][:limit]
 
     @app.get("/api/v1/instances/{uid}")
@@ -216,7 +225,7 @@ def _work_routes(app: FastAPI, state: FakeApi) -> None:
         import duckdb
 
         con = duckdb.connect()
-        con.register("rows", fake_site.history())
+        con.register("rows", fake_site.history(0 if state.is_empty else 400))
         con.sql("create view instances as select * from rows")
         try:
             found = con.sql(body["sql"]).limit(body["limit"]).to_arrow_table()
@@ -236,7 +245,7 @@ def _work_routes(app: FastAPI, state: FakeApi) -> None:
         return {"decisions": fake_site.decisions()}
 
     @app.get("/api/v1/tags")
-    def tags(q: str = "", limit: int = 50) -> list[dict[str, str]]:
+    def tags(q: str, limit: int = 20) -> list[dict[str, str]]:
         return [t for t in fake_site.TAGS if q.lower() in str(t).lower()][:limit]
 
 
@@ -248,7 +257,7 @@ def _crud_routes(app: FastAPI, state: FakeApi) -> None:
             if family:
                 out[name] = {"kinds": {k: _kind(cls) for k, cls in kinds(family).items()}}
         out["schedules"] = {"fields": describe(Schedule)}
-        out["rulesets"] = {"fields": describe(Ruleset), "rules": describe(Rule)}
+        out["rulesets"] = {"fields": describe(Ruleset)}
         return out
 
     @app.get("/api/v1/config")
@@ -256,14 +265,12 @@ def _crud_routes(app: FastAPI, state: FakeApi) -> None:
         return state.document
 
     @app.get("/api/v1/revisions")
-    def revisions(limit: int = 50) -> list[dict[str, Any]]:
-        return fake_site.revisions(state.revision)[:limit]
+    def revisions(limit: int = 50) -> dict[str, Any]:
+        return {"items": [] if state.is_empty else fake_site.revisions(state.revision)[:limit], "live": state.revision}
 
     @app.get("/api/v1/revisions/{number}/diff")
-    def diff(number: int) -> list[dict[str, Any]]:
-        return [
-            {"path": "rulesets/main/rules/ct-to-pacs/state", "before": "shadow", "after": "live", "revision": number}
-        ]
+    def diff(number: int) -> dict[str, Any]:
+        return fake_site.difference()
 
     @app.post("/api/v1/revisions/{number}/rollback")
     def rollback(number: int) -> dict[str, Any]:
@@ -286,10 +293,11 @@ def _crud_routes(app: FastAPI, state: FakeApi) -> None:
         state.revision += 1
 
     @app.get("/api/v1/{family}")
-    def items(family: str) -> list[dict[str, Any]]:
+    def items(family: str) -> dict[str, Any]:
         if family not in FAMILIES:
             raise Told(404, f"There is no family {family}.")
-        return list(state.document[family])
+        found = list(state.document[family])
+        return {"items": found, "total": len(found), "revision": state.revision}
 
     @app.post("/api/v1/{family}", status_code=201)
     def add(family: str, body: dict[str, Any], request: Request) -> dict[str, Any]:

@@ -9,21 +9,21 @@ from typing import Any
 import pyarrow as pa
 
 __all__ = [
-    "TAGS", "decisions", "deliveries", "document", "flow", "held", "history", "instances", "revisions", "status", "story",
-    "unmatched",
+    "TAGS", "decisions", "deliveries", "difference", "document", "flow", "held", "history", "instances",
+    "revisions", "status", "story", "unmatched",
 ]  # fmt: skip
 
 CT = "1.2.826.0.1.3680043.8.498.1001"
 NOT_SIGNED = "0xA700 Refused: out of resources: 'store is full'"
 
 TAGS = [
-    {"keyword": "PatientID", "tag": "(0010,0020)", "vr": "LO", "name": "Patient ID"},
-    {"keyword": "PatientName", "tag": "(0010,0010)", "vr": "PN", "name": "Patient's Name"},
-    {"keyword": "Modality", "tag": "(0008,0060)", "vr": "CS", "name": "Modality"},
-    {"keyword": "StudyDescription", "tag": "(0008,1030)", "vr": "LO", "name": "Study Description"},
-    {"keyword": "InstitutionName", "tag": "(0008,0080)", "vr": "LO", "name": "Institution Name"},
-    {"keyword": "AccessionNumber", "tag": "(0008,0050)", "vr": "SH", "name": "Accession Number"},
-    {"keyword": "SliceThickness", "tag": "(0018,0050)", "vr": "DS", "name": "Slice Thickness"},
+    {"keyword": "PatientID", "tag": "00100020", "vr": "LO", "name": "Patient ID"},
+    {"keyword": "PatientName", "tag": "00100010", "vr": "PN", "name": "Patient's Name"},
+    {"keyword": "Modality", "tag": "00080060", "vr": "CS", "name": "Modality"},
+    {"keyword": "StudyDescription", "tag": "00081030", "vr": "LO", "name": "Study Description"},
+    {"keyword": "InstitutionName", "tag": "00080080", "vr": "LO", "name": "Institution Name"},
+    {"keyword": "AccessionNumber", "tag": "00080050", "vr": "SH", "name": "Accession Number"},
+    {"keyword": "SliceThickness", "tag": "00180050", "vr": "DS", "name": "Slice Thickness"},
 ]
 
 
@@ -90,7 +90,7 @@ def status(state: Any) -> dict[str, Any]:
 
     return {
         "node": "node-1", "version": "0.1.0", "started_at": ago(hours=30), "revision": state.revision,
-        "listeners": [
+        "listeners": [] if not state.document["sources"] else [
             {"name": "modalities", "kind": "dimse_listener", "state": "listening", "address": "127.0.0.1:11112",
              "ae_title": "AXIOM", "associations": 2, "instances": n, "since": ago(hours=30), "error": ""},
             {"name": "ultrasound", "kind": "dimse_listener", "state": "failed", "address": "127.0.0.1:11119",
@@ -117,6 +117,9 @@ def status(state: Any) -> dict[str, Any]:
 
 
 def flow(state: Any) -> dict[str, Any]:
+    if state.is_empty:
+        none = dict.fromkeys(("received", "delivered", "held", "unmatched", "dead", "waiting"), 0)
+        return {"since": ago(minutes=60), "nodes": [], "edges": [], "totals": none, "per_minute": []}
     n = state.received()
     ct, mr = int(n * 0.55), int(n * 0.3)
     now = datetime.now(UTC).replace(second=0, microsecond=0)
@@ -127,7 +130,7 @@ def flow(state: Any) -> dict[str, Any]:
     ]  # fmt: skip
 
     def node(type_: str, name: str, count: int, **more: Any) -> dict[str, Any]:
-        return {"id": f"{type_}:{name}", "type": type_, "name": name.partition("/")[2] or name, "count": count} | more
+        return {"id": f"{type_}:{name}", "type": type_, "name": name, "count": count} | more
 
     def edge(a: str, b: str, count: int) -> dict[str, Any]:
         return {"from": a, "to": b, "count": count}
@@ -253,14 +256,42 @@ def story(uid: str) -> dict[str, Any]:
 def revisions(newest: int) -> list[dict[str, Any]]:
     words = ("CT goes live", "Research in shadow", "New port for ultrasound", "First configuration")
     return [
-        {"id": newest - i, "at": ago(hours=3 * i + 1), "author": "ada", "reason": words[i % 4], "live": i == 0}
+        {
+            "id": newest - i,
+            "created_at": ago(hours=3 * i + 1),
+            "author": "ada",
+            "reason": words[i % 4],
+            "label": "",
+            "live": i == 0,
+        }
         for i in range(min(newest, 6))
     ]
 
 
-def history() -> pa.Table:
+def difference() -> dict[str, Any]:
+    change = {"path": "rules/ct-to-pacs/state", "action": "changed", "before": "shadow", "after": "live"}
+    changed = {
+        "action": "changed",
+        "family": "rulesets",
+        "name": "main",
+        "before": {},
+        "after": {},
+        "changes": [change],
+    }
+    new = {"name": "nowhere", "kind": "nothing"}
+    added = {
+        "action": "added",
+        "family": "destinations",
+        "name": "nowhere",
+        "before": None,
+        "after": new,
+        "changes": [],
+    }
+    return {"equal": False, "differences": [changed, added], "words": ["~ rulesets/main", "+ destinations/nowhere"]}
+
+
+def history(n: int) -> pa.Table:
     now = datetime.now(UTC)
-    n = 400
     return pa.table(
         {
             "at": [now - timedelta(minutes=3 * i) for i in range(n)],

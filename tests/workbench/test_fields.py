@@ -115,7 +115,8 @@ def test_a_rule_asks_for_its_parts_by_their_own_editors() -> None:
 
 @pytest.mark.parametrize(
     "model",
-    [cls for family in ("source", "destination", "morph") for cls in kinds(family).values()] + [Rule, Ruleset, Schedule],
+    [cls for family in ("source", "destination", "morph") for cls in kinds(family).values()]
+    + [Rule, Ruleset, Schedule],
     ids=lambda m: m.__name__,
 )
 def test_every_model_of_the_configuration_can_be_asked_for(model: type[BaseModel]) -> None:

@@ -33,6 +33,11 @@ def when(d: Mapping[str, Any]) -> str:
     return parts.ago(d.get("next_attempt_at")) if d["state"] == "waiting" else ""
 
 
+def said(d: Mapping[str, Any]) -> str:
+    code, words = str(d.get("last_code") or ""), str(d.get("last_words") or "")
+    return words if not code or words.startswith(code) else f"{code} {words}"
+
+
 COLUMNS = {
     "Destination": lambda d: d["destination"],
     "Rule": lambda d: d["branch"],
@@ -40,14 +45,9 @@ COLUMNS = {
     "Confirmed": lambda d: 100 * d["confirmed"] / (d["instances"] or 1),
     "Attempts": lambda d: d["attempt"],
     "Next": when,
-    "What the peer said": lambda d: said(d),
+    "What the peer said": said,
     "Since": lambda d: parts.ago(d["created_at"]),
 }
-
-
-def said(d: Mapping[str, Any]) -> str:
-    code, words = str(d.get("last_code") or ""), str(d.get("last_words") or "")
-    return words if not code or words.startswith(code) else f"{code} {words}"
 
 
 def buttons(view: str, chosen: list[dict[str, Any]]) -> None:

@@ -10,7 +10,7 @@ import polars as pl
 import streamlit as st
 
 from workbench import parts, signin
-from workbench.client import ApiError
+from workbench.client import Refused
 
 QUESTIONS = {
     "Images per modality": "select modality, count(*) as images\nfrom instances\ngroup by modality\norder by images desc",
@@ -58,10 +58,14 @@ def chart(frame: pl.DataFrame) -> alt.Chart | None:
             **colour,
         ).properties(height=300)
     if words and frame.height <= 60:
-        return base.mark_bar(cornerRadiusEnd=3).encode(
-            y=alt.Y(f"{_field(words[0])}:N", title=None, sort="-x"),
-            x=alt.X(f"{_field(numbers[0])}:Q", title=numbers[0]),
-            tooltip=tips,
+        return (
+            base.mark_bar(cornerRadiusEnd=3, height={"band": 0.7})
+            .encode(
+                y=alt.Y(f"{_field(words[0])}:N", title=None, sort="-x", axis=alt.Axis(labelLimit=260)),
+                x=alt.X(f"{_field(numbers[0])}:Q", title=numbers[0]),
+                tooltip=tips,
+            )
+            .properties(height=alt.Step(30))
         )
     return None
 
@@ -92,9 +96,7 @@ def page() -> None:
     try:
         with st.spinner("Asking…", show_time=True):
             frame = pl.read_ipc_stream(io.BytesIO(signin.client().query(sql, 10_000)))
-    except ApiError as e:
-        if e.status in (0, 401):
-            raise
+    except Refused as e:
         st.error(parts.md(str(e)))
         return
     if not frame.height:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
 import streamlit as st
 
 from workbench import parts, signin, trial
-from workbench.client import ApiError
+from workbench.client import Refused
 
 COLUMNS = {
     "received_at": "Received", "patient_id": "Patient ID", "patient_name": "Patient", "modality": "Modality",
@@ -29,8 +30,7 @@ def search() -> None:
     )
     if text:
         st.query_params["q"] = text
-    found = signin.client().get("/instances", q=text.strip(), limit=200)
-    rows = found if isinstance(found, list) else found.get("instances", found.get("items", []))
+    rows = latest(text.strip())
     if not rows:
         head = "Nothing was received that fits" if text else "No image was received yet"
         parts.empty(
@@ -51,7 +51,6 @@ def search() -> None:
         on_select="rerun",
         selection_mode="single-row",
         key=f"found-{text}",
-        height=min(38 + 35 * len(shown), 640),
         column_config={"SOP Instance UID": st.column_config.TextColumn(width="medium")},
     )
     if picked.selection.rows:
@@ -70,7 +69,7 @@ def story(uid: str) -> None:
         st.rerun()
     try:
         found = signin.client().get(f"/instances/{uid}")
-    except ApiError as e:
+    except Refused as e:
         if e.status != 404:
             raise
         parts.empty(
@@ -110,13 +109,26 @@ def reception(one: Mapping[str, Any]) -> None:
         words = f"Decided: {parts.plural(matched, 'rule')} of {len(decided)} matched"
         steps.append(parts.step(words, one.get("routed_at"), kept, f"by revision {one.get('revision', '')}"))
     changes = one.get("changes") or []
-    for d in decided:
-        mine = [c for c in changes if (c.get("ruleset"), c.get("rule")) == (d.get("ruleset"), d.get("rule"))]
-        steps.append(trial.verdict({**d, "changes": mine or d.get("changes") or []}))
+    told = [{**d, "changes": changes_of(d, changes)} for d in decided]
+    steps += trial.steps(told)
     steps += [delivery(d) for d in one.get("deliveries") or []]
     st.html(f'<div style="margin-top:1.4rem">{parts.time_line(steps)}</div>')
     if one.get("outcome") in ("held", "unmatched"):
         st.page_link("workbench/pages/held.py", label="To the held images", icon=":material/arrow_forward:")
+
+
+def changes_of(d: Mapping[str, Any], changes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    mine = [c for c in changes if (c.get("ruleset"), c.get("rule")) == (d.get("ruleset"), d.get("rule"))]
+    return mine or list(d.get("changes") or ())
+
+
+def latest(text: str) -> list[dict[str, Any]]:
+    """What the search finds; asked again when the words change or half a minute is over, for each search is audited."""
+    held = st.session_state.get("search")
+    if held is None or held[0] != text or time.monotonic() - held[2] > 30:
+        found = signin.client().get("/instances", q=text, limit=200)
+        held = st.session_state["search"] = (text, found, time.monotonic())
+    return list(held[1])
 
 
 def delivery(d: Mapping[str, Any]) -> str:

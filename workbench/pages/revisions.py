@@ -3,45 +3,34 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from html import escape
 from typing import Any
 
 import streamlit as st
 
-from workbench import boxes, parts, signin
-from workbench.client import ApiError
-
-
-def number(revision: Mapping[str, Any]) -> int:
-    return int(revision.get("id", revision.get("revision", 0)))
+from workbench import parts, signin
+from workbench.client import Refused
 
 
 def differences(revision: int) -> None:
     """What a revision changed against the one before it."""
     try:
         found = signin.client().get(f"/revisions/{revision}/diff")
-    except ApiError as e:
-        if e.status in (0, 401):
-            raise
+    except Refused as e:
         parts.say(e)
         return
-    rows = found if isinstance(found, list) else found.get("changes", found.get("diff", []))
-    if isinstance(rows, str):
-        st.code(rows, language="diff")
-        return
-    if not rows:
+    if not found["differences"]:
         st.caption("It changed nothing.")
-        return
-    lines = [(escape(place(r)), value(r.get("before"), "before"), value(r.get("after"), "after")) for r in rows]
-    st.html(parts.table(("Where", "Before", "After"), lines))
+    for item in found["differences"]:
+        kind = {"added": "good", "removed": "bad"}.get(item["action"], "wait")
+        head = f"{escape(item['family'])} › <b>{escape(item['name'])}</b> &nbsp;{parts.chip(item['action'], kind)}"
+        changes = item["changes"] or [{"path": "", "before": item["before"], "after": item["after"]}]
+        lines = [(place(c["path"]), value(c.get("before"), "before"), value(c.get("after"), "after")) for c in changes]
+        st.html(f'<div style="padding:.3rem 0 .4rem">{head}</div>{parts.table(("Where", "Before", "After"), lines)}')
 
 
-def place(row: Mapping[str, Any]) -> str:
-    where = (
-        row.get("path") or row.get("loc") or " › ".join(str(row[k]) for k in ("family", "name", "field") if row.get(k))
-    )
-    return " › ".join(map(str, where)) if isinstance(where, list) else str(where).replace("/", " › ")
+def place(path: Any) -> str:
+    return escape(" › ".join(map(str, path)) if isinstance(path, (list, tuple)) else str(path))
 
 
 def value(given: Any, side: str) -> str:
@@ -57,11 +46,11 @@ def page() -> None:
         "Every save is kept, with who, when and why. Going back is a save of its own: nothing is lost by it.",
     )
     client = signin.client()
-    rows = boxes.rows_of(client.get("/revisions", limit=200), "revisions")
+    found = client.get("/revisions", limit=200)
+    rows, live = found["items"], found["live"]
     if not rows:
         parts.empty("Nothing was saved yet", "The first saved change makes the first revision.")
         return
-    live = next((number(r) for r in rows if r.get("live")), max(map(number, rows)))
     left, right = st.columns([2, 3], gap="large")
     with left:
         chosen = st.radio(
@@ -69,13 +58,13 @@ def page() -> None:
             rows,
             key="revision",
             label_visibility="collapsed",
-            format_func=lambda r: f"**{number(r)}** {parts.md(r.get('reason') or 'saved')}",
-            captions=[f"{parts.md(r.get('author', ''))}, {parts.ago(r.get('at'))}" for r in rows],
+            format_func=lambda r: f"**{r['id']}** {parts.md(r.get('label') or r.get('reason') or 'saved')}",
+            captions=[f"{parts.md(r.get('author', ''))}, {parts.ago(r.get('created_at'))}" for r in rows],
         )
     with right:
-        n = number(chosen)
+        n = chosen["id"]
         chip = parts.chip("live", "good") if n == live else ""
-        st.html(f'<h3 style="padding:.2rem 0 .6rem">What revision {n} changed &nbsp;{chip}</h3>')
+        st.html(f'<h3 class="ax-head">What revision {n} changed &nbsp;{chip}</h3>')
         differences(n)
         if n != live and parts.confirm(
             f"Go back to {n}", f"Make everything as it was in revision **{n}**?", "rollback", "Go back"

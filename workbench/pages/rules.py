@@ -9,11 +9,13 @@ from typing import Any
 import streamlit as st
 
 from workbench import editing, morphs, parts, signin, tree, trial
-from workbench.client import ApiError
+from workbench.client import Refused
 from workbench.editing import Draft
 from workbench.form import Form
 
 STATES = {"off": "off", "shadow": "shadow", "live": "live"}
+ORDER = ("name", "state", "sources", "schedule", "when", "association", "morphs", "destinations")
+"""A rule as people think of it; the fields that are not named follow."""
 MODES = {"ALL_MATCHES": "every rule that matches", "FIRST_MATCH": "the first rule that matches"}
 
 
@@ -33,9 +35,7 @@ def change(name: str, how: Any, words: str) -> None:
     try:
         ruleset, etag = client.item("rulesets", name)
         client.save("rulesets", name, how(ruleset), etag)
-    except ApiError as e:
-        if e.status in (0, 401):
-            raise
+    except Refused as e:
         st.session_state["rules-refused"] = e
         return
     st.toast(words, icon=":material/check:")
@@ -49,9 +49,7 @@ def listing() -> None:
     rulesets = sorted(client.items("rulesets"), key=lambda r: r.get("priority", 0))
     left, right = st.columns([4, 2], vertical_alignment="bottom")
     with left:
-        parts.title(
-            "Rules", "Asked from top to bottom, each ruleset for itself. A saved change takes effect within seconds."
-        )
+        parts.title("Rules", "Asked from top to bottom. A saved change takes effect within seconds.")
     with right, st.container(horizontal=True, horizontal_alignment="right"):
         if st.button("Try a file", icon=":material/science:"):
             editing.start(Draft("trial", None, {}))
@@ -74,9 +72,7 @@ def one_ruleset(ruleset: Mapping[str, Any]) -> None:
     name, rules = ruleset["name"], ordered(ruleset)
     head, buttons = st.columns([5, 2], vertical_alignment="bottom")
     mode = MODES.get(ruleset.get("mode", "ALL_MATCHES"), "")
-    head.html(
-        f'<h3 style="padding:.9rem 0 .2rem">{escape(name)} <span class="ax-quiet ax-small">runs {escape(mode)}</span></h3>'
-    )
+    head.html(f'<h3 class="ax-head">{escape(name)} <span class="ax-quiet ax-small">runs {escape(mode)}</span></h3>')
     with buttons.container(horizontal=True, horizontal_alignment="right"):
         if st.button("Edit ruleset", key=f"ruleset-{name}", type="tertiary"):
             item, etag = signin.client().item("rulesets", name)
@@ -94,7 +90,7 @@ def one_ruleset(ruleset: Mapping[str, Any]) -> None:
 
 def one_rule(ruleset: str, rules: list[dict[str, Any]], i: int, rule: dict[str, Any]) -> None:
     key = f"{ruleset}/{rule['name']}"
-    words, to, state, order, edit = st.columns([5.2, 3, 2.3, 1.1, 0.9], vertical_alignment="center")
+    words, to, state, order, edit = st.columns([4.6, 2.3, 2.7, 1.15, 0.95], vertical_alignment="center")
     words.html(in_words(rule))
     to.html(
         "".join(parts.chip(f"→ {d}", "plain") for d in rule.get("destinations", []))
@@ -122,14 +118,15 @@ def in_words(rule: Mapping[str, Any]) -> str:
     """A rule's line: its name, then what it asks and changes, as a sentence."""
     asks = [tree.words(rule.get("when")) or "every image"]
     if sender := tree.words(rule.get("association")):
-        asks.append(f"sent by {sender}")
+        asks.append(f"sender: {sender}")
     if rule.get("sources"):
         asks.append(f"through {', '.join(rule['sources'])}")
     if rule.get("schedule"):
         asks.append(f"during {rule['schedule']}")
     does = morphs.summary(rule.get("morphs", []))
     then = f'<br><span class="ax-quiet ax-small">then {escape(does)}</span>' if does else ""
-    return f'<span class="ax-title">{escape(rule["name"])}</span><br><span class="ax-small">{escape(", ".join(asks))}</span>{then}'
+    said = f'<span class="ax-small">{escape("; ".join(asks))}</span>'
+    return f'<span class="ax-title">{escape(rule["name"])}</span><br>{said}{then}'
 
 
 def swap(ruleset: str, earlier: Mapping[str, Any], later: Mapping[str, Any]) -> None:
@@ -160,7 +157,7 @@ def rule_fields() -> list[dict[str, Any]]:
     told = signin.client().families()["rulesets"]
     fields = told.get("fields", [])
     nested = next((f["item"]["fields"] for f in fields if f["name"] == "rules" and f.get("item")), [])
-    return list(told.get("rules") or nested)
+    return sorted(nested, key=lambda f: ORDER.index(f["name"]) if f["name"] in ORDER else len(ORDER))
 
 
 def rule_editor(draft: Draft) -> None:
@@ -191,9 +188,7 @@ def save_rule(draft: Draft, rule: Mapping[str, Any]) -> bool:
     whole = Draft("rulesets", ruleset["name"], {}, draft.etag)
     try:
         signin.client().save("rulesets", ruleset["name"], with_rule(ruleset, draft.name, rule), draft.etag)
-    except ApiError as e:
-        if e.status in (0, 401):
-            raise
+    except Refused as e:
         name, place = str(rule.get("name", "")), len(ruleset.get("rules", [])) - (1 if draft.name else 0)
         found = editing.own_problems(e.problems, whole.family, ruleset["name"], "rules", name)
         draft.problems = editing.own_problems(found, place)

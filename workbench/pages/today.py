@@ -39,7 +39,9 @@ def with_states(flow: dict[str, Any], status: dict[str, Any]) -> dict[str, Any]:
     destinations = {one["name"]: one for one in status["destinations"]}
     nodes = []
     for node in flow["nodes"]:
-        state, note = "", ""
+        if not node["count"] and node.get("state") in ("off", "gone") and node["type"] == "rule":
+            continue  # switched off, and nothing went through it: it would only be in the way
+        state, note = "idle" if node.get("state") == "gone" else "", ""
         if node["type"] == "source" and (found := listeners.get(node["name"])):
             bad = found["state"] == "failed"
             state, note = ("bad", found["error"]) if bad else ("", f"{found['ae_title']} · {found['state']}")
@@ -47,7 +49,8 @@ def with_states(flow: dict[str, Any], status: dict[str, Any]) -> dict[str, Any]:
             state, note = destination_state(found)
         elif node["type"] == "rule" and node.get("state") == "shadow":
             state, note = "shadow", "shadow: delivers nothing"
-        nodes.append({**node, "state": state, "note": note})
+        name = node["name"].partition("/")[2] if node["type"] == "rule" else node["name"]
+        nodes.append({**node, "name": name or node["name"], "state": state, "note": note})
     edges = [{**e, "moving": bool(e["count"])} for e in flow["edges"]]
     return {**flow, "nodes": nodes, "edges": edges}
 
