@@ -68,7 +68,7 @@ def test_words_stay_words() -> None:
     ],
 )
 def test_what_is_no_configuration_is_refused_with_its_line(text: str, words: str) -> None:
-    with pytest.raises(Invalid, match=".*") as caught:
+    with pytest.raises(Invalid, match=r".") as caught:
         read_yaml(text)
     assert words in str(caught.value)
 
@@ -85,7 +85,7 @@ def test_unfolding_aliases_and_depth_are_bounded() -> None:
     with pytest.raises(Invalid, match="unfolds without end"):
         read_yaml(bomb)
     assert time.monotonic() - began < 10
-    with pytest.raises(Invalid, match="nested too deeply|not YAML"):
+    with pytest.raises(Invalid, match=r"nested too deeply|not YAML"):
         read_yaml("[" * 20_000)
     with pytest.raises(Invalid, match="larger than"):
         read_yaml("#" * 4_000_001)
