@@ -21,7 +21,7 @@ __all__ = ["YamlText", "dump_yaml", "read_yaml"]
 Place = tuple[str | int, ...]
 LARGEST = 4_000_000  # characters; a thousand rules are a tenth of it
 MOST_VALUES = 500_000  # aliases unfold: a small text must not become a large document
-
+DEEPEST = 100
 
 _Base: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's parser where it is built in
 
@@ -67,6 +67,7 @@ def read_yaml(text: str) -> YamlText:
     if len(text) > LARGEST:
         raise Invalid([Problem((), f"The text is larger than {LARGEST // 1_000_000} million characters.")])
     try:
+        _refuse_deep(text)
         loader = _Loader(text)
         try:
             node = loader.get_single_node()
@@ -80,11 +81,18 @@ def read_yaml(text: str) -> YamlText:
         raise Invalid([Problem((), f"{where}This is not YAML: {e.problem or e.context}.")]) from e
     except yaml.YAMLError as e:
         raise Invalid([Problem((), f"This is not YAML: {str(e).splitlines()[0]}.")]) from e
-    except RecursionError as e:
-        raise Invalid([Problem((), "The text is nested too deeply.")]) from e
     if not isinstance(data, dict):
         raise Invalid([Problem((), "line 1: A configuration names families: `sources:`, `destinations:`, ...")])
     return YamlText(data, reader.lines)
+
+
+def _refuse_deep(text: str) -> None:
+    """Looks at the text event by event: building the tree of a very deep one overruns the parser's stack."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise yaml.MarkedYAMLError(problem="it is nested too deeply", problem_mark=event.start_mark)
 
 
 class _Reader:
@@ -97,7 +105,7 @@ class _Reader:
 
     def value(self, node: yaml.Node, place: Place, inside: tuple[int, ...]) -> Any:
         self._count += 1
-        if self._count > MOST_VALUES or id(node) in inside:
+        if self._count > MOST_VALUES or len(inside) > DEEPEST or id(node) in inside:
             raise _at(node, "an alias refers to what it stands in, or unfolds without end")
         self.lines.setdefault(place, node.start_mark.line + 1)
         within = (*inside, id(node))
