@@ -8,18 +8,19 @@ from __future__ import annotations
 import ipaddress
 from functools import lru_cache
 
-from engine.rules.sql import let, quote, quote_list
+from engine.rules.sql import let, quote
 
 __all__ = ["address_key", "parse_address", "parse_subnet", "sql_address_key", "sql_in_range"]
 
-_V4 = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])(?:\.(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])){3}"
+_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_V4 = rf"{_OCTET}(?:\.{_OCTET}){{3}}"
 _MAPPED = "0" * 20 + "f" * 4
 
 
 @lru_cache(maxsize=4096)
 def address_key(text: str) -> str | None:
-    """An address as 32 hexadecimal digits; None when it is none. A zone (`%eth0`) is no part of the address."""
-    bare = text.partition("%")[0]
+    """An address as 32 hexadecimal digits; None when it is none. A v6 zone (`%eth0`) is no part of the address."""
+    bare = text.partition("%")[0] if ":" in text else text
     try:
         address = ipaddress.ip_address(bare)
     except ValueError:
@@ -57,12 +58,27 @@ def _subnet_words(text: str) -> str:
 
 def sql_address_key(v: str) -> str:
     """`address_key` of a text in SQL; NULL when it is no address."""
-    bare = f"split_part({v}, '%', 1)"
-    return f"(CASE WHEN regexp_full_match({bare}, {quote(_V4)}) THEN {_sql_v4(bare)} ELSE {_sql_v6(bare)} END)"
+    v4 = f"CASE WHEN regexp_full_match({v}, {quote(_V4)}) THEN {_sql_v4(v)} END"
+    return f"(CASE WHEN contains({v}, ':') THEN {_sql_v6(v)} ELSE {v4} END)"
 
 
 def sql_in_range(v: str, first: str, last: str) -> str:
-    return f"({sql_address_key(v)} BETWEEN {quote(first)} AND {quote(last)})"
+    """Whether an address lies between two keys. Nearly all are v4, for which one pattern says it."""
+    v6 = f"coalesce({_sql_v6(v)} BETWEEN {quote(first)} AND {quote(last)}, false)"
+    return f"(CASE WHEN contains({v}, ':') THEN {v6} ELSE {_sql_v4_in_range(v, first, last)} END)"
+
+
+def _sql_v4_in_range(v: str, first: str, last: str) -> str:
+    low, high = max(first, _MAPPED + "0" * 8), min(last, _MAPPED + "f" * 8)
+    if low > high:
+        return "false"
+    bounds = [(int(low[i : i + 2], 16), int(high[i : i + 2], 16)) for i in range(24, 32, 2)]  # a subnet: each byte a range
+    pattern = r"\.".join(_octets(*bound) for bound in bounds)
+    return f"regexp_full_match({v}, {quote(pattern)})"
+
+
+def _octets(low: int, high: int) -> str:
+    return _OCTET if (low, high) == (0, 255) else "(?:" + "|".join(map(str, range(low, high + 1))) + ")"
 
 
 def _sql_v4(v: str, mapped: str = _MAPPED) -> str:
@@ -70,8 +86,9 @@ def _sql_v4(v: str, mapped: str = _MAPPED) -> str:
     return f"'{mapped}' || printf('%02x%02x%02x%02x', {parts})"
 
 
-def _sql_v6(v: str) -> str:
+def _sql_v6(address: str) -> str:
     """The groups left and right of `::`, with as many zero groups between as are missing; a dotted tail is two groups."""
+    v = f"split_part({address}, '%', 1)"
     tail = f"regexp_extract({v}, '[^:]*$')"
     dotted = f"regexp_full_match({tail}, {quote(_V4)})"
     as_groups = f"regexp_replace({_sql_v4(tail, '')}, '^(....)', '\\1:')"
@@ -80,11 +97,11 @@ def _sql_v6(v: str) -> str:
     left, right = groups.format("split_part(w, '::', 1)"), groups.format("split_part(w, '::', 2)")
     squeezed = "contains(w, '::')"
     sides = f"{{'l': {left}, 'r': CASE WHEN {squeezed} THEN {right} ELSE []::VARCHAR[] END}}"
-    zeros = f"list_resize({quote_list([])}, 8 - len(g.l) - len(g.r), '0')"
+    zeros = "list_resize([]::VARCHAR[], 8 - len(g.l) - len(g.r), '0')"
     count = f"(CASE WHEN {squeezed} THEN len(g.l) + len(g.r) <= 7 ELSE len(g.l) = 8 END)"
     every = "len(list_filter(list_concat(g.l, g.r), lambda p: NOT regexp_full_match(p, '[0-9a-fA-F]{1,4}'))) = 0"
     padded = f"list_transform(list_concat(g.l, {zeros}, g.r), lambda p: lpad(lower(p), 4, '0'))"
     key = f"CASE WHEN {count} AND {every} THEN array_to_string({padded}, '') END"
-    once = "NOT contains(substr(w, strpos(w, '::') + 1), '::')"
-    one_run = f"(NOT {squeezed} OR ({once}))"
-    return f"(CASE WHEN contains({v}, ':') THEN {let('w', whole, f'CASE WHEN {one_run} THEN ' + let('g', sides, key) + ' END')} END)"
+    one_run = f"(NOT {squeezed} OR NOT contains(substr(w, strpos(w, '::') + 1), '::'))"
+    parsed = let("w", whole, f"CASE WHEN {one_run} THEN {let('g', sides, key)} END")
+    return f"(CASE WHEN contains({v}, ':') THEN {parsed} END)"
