@@ -5,6 +5,7 @@ An encoding list is what `encodings` makes of the values of (0008,0005): Python 
 
 from __future__ import annotations
 
+import re
 import warnings
 from functools import lru_cache
 
@@ -17,8 +18,10 @@ DEFAULT: Encodings = ("iso8859",)
 UTF8: Encodings = ("UTF8",)
 
 _ESCAPE = b"\x1b"
-_RESET = {ord(c) for c in "\\\r\n\t\f"}
-_RESET_NAME = {ord(c) for c in "\\^="}
+_RUN = re.compile(rb"\x1b?[^\x1b]+|\x1b")
+_RESET = re.compile(rb"[\\\r\n\t\f]")
+_RESET_NAME = re.compile(rb"[\\^=]")
+_GB2312 = "iso_ir_58"
 
 
 @lru_cache(maxsize=256)
@@ -50,14 +53,28 @@ def decode_text(data: bytes, vr: str, codecs: Encodings | None, *, strict: bool 
         return data.decode("ascii", "replace")
     if _ESCAPE not in data or len(codecs) == 1:
         return data.decode(codecs[0], "strict" if strict else "replace")
-    from pydicom.charset import decode_bytes
+    resets = _RESET_NAME if vr == "PN" else _RESET
+    return "".join(_decode_run(run, codecs, resets, strict) for run in _RUN.findall(data))
 
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        text = str(decode_bytes(data, list(codecs), _RESET_NAME if vr == "PN" else _RESET))
-    if strict and caught:
-        raise UnicodeError(str(caught[0].message))
-    return text
+
+def _decode_run(run: bytes, codecs: Encodings, resets: re.Pattern[bytes], strict: bool) -> str:
+    """What one escape sequence rules, up to the next one (PS3.5 6.1.2.5). A delimiter brings the first set back."""
+    from pydicom.charset import CODES_TO_ENCODINGS
+
+    errors = "strict" if strict else "replace"
+    if not run.startswith(_ESCAPE):
+        return run.decode(codecs[0], errors)
+    length = 4 if run[1:3] in (b"$(", b"$)") else 3
+    codec = CODES_TO_ENCODINGS.get(run[:length])
+    if codec is None:
+        if strict:
+            raise UnicodeError(f"the escape sequence {run[1:length]!r} is unknown")
+        return run.decode(codecs[0], errors)
+    if codec.startswith("iso2022_jp"):
+        return run.decode(codec, errors)
+    delimiter = resets.search(run, length)
+    end = delimiter.start() if delimiter else len(run)
+    return run[length:end].decode(codec, errors) + run[end:].decode(codecs[0], errors)
 
 
 def encode_text(text: str, vr: str, codecs: Encodings | None) -> bytes:
@@ -77,19 +94,12 @@ def encode_text(text: str, vr: str, codecs: Encodings | None) -> bytes:
 
 def _encode_extended(text: str, vr: str, codecs: Encodings) -> bytes:
     """With code extensions (ISO 2022): each value and each part of a name begins anew (PS3.5 6.1.2.5.3)."""
-    from pydicom.charset import encode_string
-
     cuts = "\\^=" if vr == "PN" else "\\" if vr in ("LO", "SH", "UC") else ""
     out, run = [], ""
     for c in text + "\0":
         if c in cuts or c == "\0":
             if run:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("error")
-                    try:
-                        out.append(encode_string(run, list(codecs)))
-                    except UserWarning as e:
-                        raise UnicodeError(str(e)) from e
+                out.append(_encode_run(run, codecs))
             out.append(b"" if c == "\0" else c.encode())
             run = ""
         else:
@@ -98,3 +108,16 @@ def _encode_extended(text: str, vr: str, codecs: Encodings) -> bytes:
     if decode_text(data, vr, codecs) != text:
         raise UnicodeError("the character set does not hold every character")
     return data
+
+
+def _encode_run(run: str, codecs: Encodings) -> bytes:
+    from pydicom.charset import encode_string
+
+    if _GB2312 in codecs and not run.isascii():
+        return b"\x1b$)A" + run.encode("gb2312")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            return bytes(encode_string(run, list(codecs)))
+        except UserWarning as e:
+            raise UnicodeError(str(e)) from e

@@ -31,7 +31,7 @@ class Transfer(Morph):
                 raise ValueError(f"{path} is changed by `set` only, which re-encodes the texts")
         if source == target:
             raise ValueError("`tag` and `to` are the same")
-        if target.steps[: len(source.steps) - 1] and _inside(source, target):
+        if _inside(source, target):
             raise ValueError(f"{target} is inside {source}")
         a, b = _shape(source.vr), _shape(target.vr)
         if a and b and a != b:

@@ -122,7 +122,7 @@ def read(data: bytes) -> Dataset:
 
 def strip(ds: Dataset) -> None:
     """Group lengths have no meaning of their own, and pydicom does not write them."""
-    for tag in [t for t in ds.keys() if t.element == 0 or t.group in (0x0000, 0x0002)]:
+    for tag in [t for t in list(ds.keys()) if t.element == 0 or t.group in (0x0000, 0x0002)]:
         del ds[tag]
     for element in ds:
         if element.VR == "SQ":

@@ -19,7 +19,6 @@ from tests.dicom.samples import IMPLICIT, E, as_file, received_files, write
 from tests.morphs import reference
 from tests.morphs.samples import AT, morph
 
-
 _WORDS = st.sampled_from(["H1-", "X", "4711", "ABC"])
 _TEXT_TAGS = [
     "PatientID", "AccessionNumber", "StudyDescription", "PatientName", "PatientComments",
