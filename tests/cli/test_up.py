@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import stat
 import urllib.request
 from collections.abc import Iterator
@@ -164,23 +165,15 @@ def test_a_killed_parent_takes_all_down_and_the_next_start_works_on_what_is_left
             axiom.stop()
 
 
-def test_a_stale_lock_file_and_socket_are_no_problem(tmp_path: Path):
+def test_what_an_earlier_life_left_is_in_nobodys_way(tmp_path: Path):
+    """A stale lock file, pids that are gone, a stale socket, and wake-up calls that cannot be read any more."""
     axiom = Axiom(tmp_path / "home")
-    run = axiom.home / "run"
+    run, aof = axiom.home / "run", axiom.home / "valkey" / "appendonlydir"
     run.mkdir(parents=True)
     (run / "up.lock").write_text("999999\naxiom up, since long ago\n")
     (run / "children.json").write_text('["999999-1"]')
-    import socket
-
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(run / "valkey.sock"))
-    axiom.up()
-    assert axiom.stop() == 0
-
-
-def test_wake_up_calls_that_cannot_be_read_any_more_are_put_aside(tmp_path: Path):
-    axiom = Axiom(tmp_path / "home")
-    aof = axiom.home / "valkey" / "appendonlydir"
     aof.mkdir(parents=True)
     (aof / "appendonly.aof.manifest").write_text("this is no manifest\n")
     axiom.up()
