@@ -37,7 +37,10 @@ async def session(request: Request) -> Response:
         return answer
     if request.headers.get("content-type") != "application/json":
         return Response(status_code=415)
-    body = await request.json()
+    try:
+        body = await request.json()
+    except ValueError:
+        body = None
     ticket = sessions.take_over(str(body.get("code", ""))) if isinstance(body, dict) else ""
     if not ticket:
         return Response(status_code=403)

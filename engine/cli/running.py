@@ -52,7 +52,7 @@ def api() -> None:
 def workbench() -> None:
     """Run the Streamlit workbench alone; it talks to the API (AXIOM_API_URL, or this machine's)."""
     now = settings()
-    script = Path(__file__).resolve().parents[2] / "streamlit_app.py"
+    script = Path(__file__).resolve().parents[2] / "workbench" / "server.py"
     if not script.is_file():
         fail(f"The workbench is not installed here: there is no {script}.")
     flags = {
@@ -66,6 +66,6 @@ def workbench() -> None:
         "client.toolbarMode": "minimal",
     }
     os.environ["AXIOM_API_URL"] = now.api
-    os.chdir(script.parent)  # where .streamlit/config.toml is
+    os.chdir(script.parents[1])  # where .streamlit/config.toml is
     argv = [sys.executable, "-m", "streamlit", "run", *(f"--{k}={v}" for k, v in flags.items()), str(script)]
     os.execv(sys.executable, argv)  # noqa: S606  (the same process: whoever watches it watches Streamlit)
