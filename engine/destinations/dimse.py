@@ -20,7 +20,7 @@ from engine.destinations.base import Destination, Outgoing
 from engine.dicom.network.pdu import ProtocolError
 from engine.dicom.network.status import code_of, outcome_of, status_words
 from engine.dicom.network.store_scu import MAX_CONTEXTS, Peer, StoreScu, connect
-from engine.dicom.network.uids import IMPLICIT_LITTLE_ENDIAN, VERIFICATION, uid_name
+from engine.dicom.network.uids import IMPLICIT_LITTLE_ENDIAN, VERIFICATION, is_uid, uid_name
 from engine.dicom.network.wire import ConnectionLost
 from engine.errors import Permanent, Retry
 from engine.model import Outcome, Receipt, Report, Tick
@@ -41,6 +41,7 @@ class Dimse(Destination):
     host: str = Field(min_length=1, max_length=253, examples=["127.0.0.1", "pacs.example.org"])
     """The peer's name or address."""
     port: int = Field(ge=1, le=65535, examples=[11113])
+    """The TCP port that the peer listens on."""
     ae_title: AETitle
     """What the peer is called (called AE title)."""
     calling_ae_title: AETitle = "AXIOM"
@@ -55,8 +56,15 @@ class Dimse(Destination):
     """The longest PDU, in bytes, that we send (never longer than the peer allows) and take."""
 
     def deliver(self, outgoing: Sequence[Outgoing], report: Report, stop: threading.Event) -> None:
-        for pairs in _in_associations(outgoing):
-            rest = [one for one in outgoing if _pair(one) in pairs]
+        sendable = []
+        for one in outgoing:
+            if all(map(is_uid, (*_pair(one), one.sop_instance_uid))):
+                sendable.append(one)
+            else:
+                words = "its SOP Class, SOP Instance or Transfer Syntax UID is missing or not valid: it cannot be sent"
+                report(Receipt(one.index, Outcome.REFUSED, words=words))
+        for pairs in _in_associations(sendable):
+            rest = [one for one in sendable if _pair(one) in pairs]
             while rest and not stop.is_set():
                 rest = self._deliver(rest, list(pairs), report, stop)
 

@@ -10,7 +10,14 @@ from pathlib import Path
 import pynetdicom._config
 import pytest
 from pydicom import dcmread
-from pynetdicom import AE
+from pydicom.filereader import read_file_meta_info
+from pynetdicom import AE, build_role
+from pynetdicom.pdu_primitives import (
+    AsynchronousOperationsWindowNegotiation,
+    SOPClassCommonExtendedNegotiation,
+    SOPClassExtendedNegotiation,
+    UserIdentityNegotiation,
+)
 
 from engine.dicom.file_meta import encode_head
 from engine.dicom.network.command import C_ECHO_RQ, C_STORE_RQ, Command, encode_command
@@ -65,6 +72,29 @@ def test_echo_by_dcmtk_and_pynetdicom(tmp_path: Path) -> None:
         assert listener.intake.batches == []
 
 
+def test_everything_that_can_be_negotiated_is_answered_or_left_out(tmp_path: Path) -> None:
+    window = AsynchronousOperationsWindowNegotiation()
+    window.maximum_number_operations_invoked = window.maximum_number_operations_performed = 5
+    identity = UserIdentityNegotiation()
+    identity.user_identity_type, identity.primary_field, identity.secondary_field = 2, b"user", b"password"
+    identity.positive_response_requested = True
+    extended = SOPClassExtendedNegotiation()
+    extended.sop_class_uid, extended.service_class_application_information = CT, b"\2\0\3\0\1\0"
+    common = SOPClassCommonExtendedNegotiation()
+    common.sop_class_uid, common.service_class_uid = CT, "1.2.840.10008.4.2"
+    ae = AE("PYNETDICOM")
+    ae.add_requested_context(CT, EXPLICIT)
+    ae.add_requested_context("1.2.840.10008.5.1.4.1.1.4", EXPLICIT)
+    items = [window, identity, extended, common, build_role(CT, scu_role=True, scp_role=True)]
+    with running(tmp_path / "in") as listener:
+        association = ae.associate("127.0.0.1", listener.port, ext_neg=items)
+        assert association.is_established
+        assert association.acceptor.asynchronous_operations == (1, 1)
+        assert association.acceptor.user_identity is None
+        assert [(c.as_scu, c.as_scp) for c in association.accepted_contexts] == [(True, False)] * 2
+        association.release()
+
+
 def test_every_test_file_of_pydicom_arrives_byte_for_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = list(pydicom_files())
     syntaxes = {part10(f).transfer_syntax_uid for f in files}
@@ -75,7 +105,7 @@ def test_every_test_file_of_pydicom_arrives_byte_for_byte(tmp_path: Path, monkey
         assert by_uid(listener.intake.files) == by_uid(files)
         assert listener.status["instances"] == len(files)
     for file in listener.intake.files:
-        meta = dcmread(file, stop_before_pixels=True).file_meta
+        meta = read_file_meta_info(file)
         assert meta.SourceApplicationEntityTitle == "PYNETDICOM"
         assert str(meta.TransferSyntaxUID) in syntaxes
 
@@ -218,6 +248,8 @@ def test_listening_stops_at_once_and_associations_may_end_by_themselves(tmp_path
         with pytest.raises(ConnectionRefusedError):
             Caller(listener.port)
         assert caller.store(uid="1.2.2").status == 0, "what is open goes on"
+        with running(tmp_path / "again", port=listener.port) as successor:
+            assert echoscu(successor.port), "the port is free for its successor"
         caller.wire.send(b"\x05\0\0\0\0\4\0\0\0\0")
         assert caller.ended()[0] == 6
         listener.end(5)

@@ -165,6 +165,17 @@ def test_a_peer_that_accepts_nothing_ends_it_with_refusals(tmp_path: Path) -> No
     assert [r.outcome for r in receipts] == [Outcome.REFUSED] * 3
 
 
+def test_what_has_no_valid_uid_cannot_be_sent_and_the_rest_goes(tmp_path: Path) -> None:
+    odd = [made(0, sop_class=""), made(1, syntax="1.2.ä"), made(2, uid="1.2 3"), made(3)]
+    with running(tmp_path / "in") as listener:
+        receipts = deliver(to(listener.port), odd)
+        assert len(listener.intake.files) == 1
+    assert [(r.index, r.outcome) for r in receipts] == [
+        (0, Outcome.REFUSED), (1, Outcome.REFUSED), (2, Outcome.REFUSED), (3, Outcome.CONFIRMED),
+    ]  # fmt: skip
+    assert "not valid" in receipts[0].words
+
+
 def test_each_third_refused_with_a700_and_c000() -> None:
     count = [0]
 
