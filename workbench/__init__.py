@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from workbench.notebook import Workbench, connect
+from workbench.notebook import Workbench, connect, offline_charts
 
-__all__ = ["Workbench", "connect"]
+__all__ = ["Workbench", "connect", "offline_charts"]

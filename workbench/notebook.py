@@ -21,7 +21,7 @@ from workbench.client import Client
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Table", "Workbench", "connect"]
+__all__ = ["Table", "Workbench", "connect", "offline_charts"]
 
 
 def connect(url: str | None = None, *, username: str = "", password: str = "", key: str = "") -> Workbench:
@@ -37,6 +37,19 @@ def connect(url: str | None = None, *, username: str = "", password: str = "", k
         password = password or os.environ.get("AXIOM_PASSWORD", "") or getpass.getpass(f"Password of {username}: ")
         client.login(username, password)
     return Workbench(client)
+
+
+def offline_charts() -> None:
+    """Have Altair's charts drawn by Jupyter itself. Altair's own way fetches its JavaScript from a public host, which a
+    hospital's network does not reach; its newer media type (`v6.json`) is refused by nbformat 5.
+    """
+    import altair as alt
+
+    def render(spec: dict[str, Any], **_: Any) -> dict[str, Any]:
+        return {"application/vnd.vegalite.v5+json": spec, "text/plain": "a chart, drawn by JupyterLab"}
+
+    alt.renderers.register("offline", render)
+    alt.renderers.enable("offline")
 
 
 class Table(list[dict[str, Any]]):
