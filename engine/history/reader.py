@@ -146,7 +146,8 @@ class Reader:
             },
         )
         connection.execute("SET TimeZone = 'UTC'")
-        connection.execute(f"SET allowed_directories = [{_literal(f'{self._dir}/')}]")
+        here = f"{self._dir}/"  # as it is and as a pattern: both forms of a path are looked at
+        connection.execute(f"SET allowed_directories = [{_literal(here)}, {_literal(_no_glob(here))}]")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
         return connection
