@@ -12,7 +12,16 @@ from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, WrapValidator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    WrapValidator,
+    model_validator,
+)
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from engine.component import ConfigModel
@@ -38,7 +47,7 @@ def _text_of(value: Any) -> Any:
     """YAML's own types as the texts that were meant: `value: 12` is "12", `value: 2024-01-31` is "20240131"."""
     if isinstance(value, bool):
         word = "true" if value else "false"
-        raise ValueError(f'YAML reads this as {word}: write the text in quotes, "YES" or "{word}"')
+        raise ValueError(f'YAML reads this as {word}: write the text in quotes, "YES" or "{word}"')  # noqa: TRY004
     if isinstance(value, datetime):
         return value.strftime("%Y%m%d%H%M%S")
     if isinstance(value, date):
@@ -161,7 +170,8 @@ class TagLeaf(_Leaf):
 
     def _fits_kind(self, op: Op, path: TagPath, kind: Kind) -> None:
         if op.looks == "text" and not kind.text:
-            raise _wrong(TagLeaf, "op", f"{path} holds binary numbers (VR {path.vr}), no text: `{op.word}` cannot look at it", self.op)
+            words = f"{path} holds binary numbers (VR {path.vr}), no text: `{op.word}` cannot look at it"
+            raise _wrong(TagLeaf, "op", words, self.op)
         if op.ordered and not kind.ordered:
             raise _wrong(TagLeaf, "op", f"a {kind.word} (VR {path.vr}) is neither more nor less than another", self.op)
         if op.looks != "span":

@@ -67,7 +67,9 @@ def _same(parsed: Any) -> Bound:
     return lambda value: span
 
 
-def _texts(word: str, vrs: tuple[str, ...], parse: Callable[[str], str], read: Callable[[str], str], sql: str, **more: Any) -> Kind:
+def _texts(
+    word: str, vrs: tuple[str, ...], parse: Callable[[str], str], read: Callable[[str], str], sql: str, **more: Any
+) -> Kind:
     """A kind that compares one text each: `read` and `sql` (of `{v}`) make it of an element's value."""
 
     def reading(v: str) -> Reading:
@@ -270,7 +272,8 @@ def sql_reading(kind: Kind, v: str, body: Callable[[Reading], str]) -> str:
     r = kind.sql_read(v)
     if r.first == v:
         return body(r)
-    parts = f"{{'a': {r.first}, 'b': {r.last}, 'o': {r.offset}}}" if r.last != r.first or r.offset != "NULL" else f"{{'a': {r.first}}}"
-    last = "r.b" if "'b'" in parts else "r.a"
-    inner = Reading("true", "r.a", last, "r.o" if r.offset != "NULL" else "NULL")
+    if r.last == r.first:
+        parts, inner = f"{{'a': {r.first}}}", Reading("true", "r.a", "r.a")
+    else:
+        parts, inner = f"{{'a': {r.first}, 'b': {r.last}, 'o': {r.offset}}}", Reading("true", "r.a", "r.b", "r.o")
     return f"(CASE WHEN {r.valid} THEN {let('r', parts, body(inner))} END)"

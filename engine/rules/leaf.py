@@ -133,7 +133,8 @@ class Leaf:
     def _span_test(self, kind: Kind) -> Test:
         bounds = [kind.bound(parsed) for parsed in self._parsed(kind)]
         if self.op.word in ("eq", "in") and "LO" in kind.vrs:
-            return frozenset(bound("")[0] for bound in bounds).__contains__
+            wanted = frozenset(bound("")[0] for bound in bounds)
+            return lambda value: (value if isinstance(value, str) else str(value)) in wanted
         compare, read = self.op.test, kind.read
         assert compare is not None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from calendar import monthrange
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from engine.rules.sql import quote
@@ -60,7 +60,8 @@ def _shifted(key: str, by: timedelta) -> str:
     if not key or key > "9999~":  # an open end of a range
         return key
     second = min(int(key[12:14]), 59)  # a leap second has no place on the clock of datetime
-    moment = datetime(int(key[:4]), int(key[4:6]), int(key[6:8]), int(key[8:10]), int(key[10:12]), second, int(key[14:])) + by
+    day, clock = (int(key[:4]), int(key[4:6]), int(key[6:8])), (int(key[8:10]), int(key[10:12]), second, int(key[14:]))
+    moment = datetime(*day, *clock, tzinfo=UTC) + by  # UTC stands for any clock here: only the difference counts
     return f"{moment.year:04d}{moment:%m%d%H%M%S%f}"
 
 
@@ -168,8 +169,8 @@ def sql_read(form: Format, v: str) -> tuple[str, str, str, str]:
         f"ELSE {digits} || substr({quote(form.earliest)}, length({digits}) + 1) END)"
     )
     last = (
-        f"(CASE WHEN length({digits}) = {seconds} THEN rpad({digits} || {fraction}, {seconds + 6}, '0') {_sql_month(form, digits)}"
-        f"ELSE {digits} || substr({quote(form.latest)}, length({digits}) + 1) END)"
+        f"(CASE WHEN length({digits}) = {seconds} THEN rpad({digits} || {fraction}, {seconds + 6}, '0') "
+        f"{_sql_month(form, digits)}ELSE {digits} || substr({quote(form.latest)}, length({digits}) + 1) END)"
     )
     offset = "NULL"
     if form.has_offset:

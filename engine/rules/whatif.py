@@ -16,7 +16,7 @@ from engine.rules.model import Changes, Mode, Rule, Ruleset, Schedule, State
 from engine.rules.sql import quote
 from engine.rules.to_sql import ToSql
 
-__all__ = ["Count", "Query", "WhatIf", "what_if"]
+__all__ = ["Count", "Query", "WhatIf", "rows_of", "what_if"]
 
 Query = Callable[[str], Any]
 """Runs SQL over history's views; gives all the rows, as mappings or as an Arrow table."""
@@ -104,7 +104,7 @@ def what_if(
     drafted = _side(_rulesets(draft, live), compiler, conditions, shadows=True)
     living = _side(live, compiler, conditions, shadows=False)
     source = _answers(compiler, list(conditions), since)
-    groups = [_Group.of(row, len(conditions), drafted, living) for row in _rows(query(_counting(len(conditions), source)))]
+    groups = [_Group.of(row, len(conditions), drafted, living) for row in rows_of(query(_counting(len(conditions), source)))]
     answer = _counted(groups)
     gained, lost = ([g for g in groups if g.draft and not g.live], [g for g in groups if g.live and not g.draft])
     return WhatIf(
@@ -225,7 +225,7 @@ def _samples(query: Query, source: str, groups: list[_Group], samples: int) -> l
     where = " OR ".join(f"({g.where})" for g in by_bits.values())
     bits = [f"b{n}" for n in range(len(groups[0].bits))]
     sql = f"SELECT {', '.join([*SHOWN, *bits])} FROM ({source}) WHERE {where} LIMIT {int(samples)}"  # noqa: S608
-    rows = _rows(query(sql))
+    rows = rows_of(query(sql))
     out = []
     for row in rows:
         group = by_bits[tuple(row[name] for name in bits)]
@@ -234,7 +234,8 @@ def _samples(query: Query, source: str, groups: list[_Group], samples: int) -> l
     return out
 
 
-def _rows(result: Any) -> list[Mapping[str, Any]]:
+def rows_of(result: Any) -> list[Mapping[str, Any]]:
+    """What a `Query` gave, as mappings."""
     rows: list[Mapping[str, Any]] = result.to_pylist() if hasattr(result, "to_pylist") else list(result)
     return rows
 
