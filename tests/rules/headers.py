@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import orjson
 
-from engine.dicom.content import Content
 from engine.dicom.file_meta import encode_head
 from engine.dicom.header import Header
 from engine.dicom.paths import TagPath
@@ -20,6 +21,8 @@ from engine.rules.columns import columns_of
 LONG = {"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"}
 CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
+_FOLDER = TemporaryDirectory(prefix="rules")
+_numbers = itertools.count()
 SENDER = Association("modalities", "dimse_listener", "CT01", "AXIOM", "10.1.2.3")
 
 Elements = Mapping[int, tuple[str, Any]]
@@ -54,17 +57,22 @@ def data_set(elements: Elements) -> bytes:
     return b"".join(element(tag, *elements[tag]) for tag in sorted(elements))
 
 
-def header(elements: Elements = {}, **keywords: Any) -> Header:
+def header(elements: Elements | None = None, **keywords: Any) -> Header:
     """A header of these elements, and of others by keyword with the dictionary's VR; UTF-8."""
-    everything = {0x00080005: ("CS", "ISO_IR 192")} | dict(elements)
+    return Header.read(file(elements, **keywords))
+
+
+def file(elements: Elements | None = None, **keywords: Any) -> Path:
+    """The same as a file."""
+    everything = {0x00080005: ("CS", "ISO_IR 192")} | dict(elements or {})
     for keyword, value in keywords.items():
         path = TagPath.parse(keyword)
         tag = path.steps[0].tag
         assert tag is not None
         everything[tag] = (path.vr.split(" or ")[0], value)
-    head = encode_head(CT, "1.2.3.4", EXPLICIT_LITTLE)
-    content = Content((data_set(everything),))
-    return Header(Path("memory.dcm"), len(head) + content.length, len(head), head, content, None)
+    path = Path(_FOLDER.name) / f"{next(_numbers)}.dcm"
+    path.write_bytes(encode_head(CT, "1.2.3.4", EXPLICIT_LITTLE) + data_set(everything))
+    return path
 
 
 def row(one: Header, association: Association = SENDER, received_at: Any = None) -> dict[str, Any]:

@@ -96,14 +96,12 @@ def _value_of(vr: str) -> st.SearchStrategy[Any]:
     return st.sampled_from([b"", b"CT", b"\0\1"])
 
 
+ANY_VR = [*POOLS, *INTEGERS, "FL", "FD", "AT", *BINARY]
+
+
 def _element(usual: str) -> st.SearchStrategy[tuple[str, Any]]:
     """Mostly with the dictionary's VR, sometimes with whatever a broken writer put there."""
-    other = st.sampled_from([*POOLS, *INTEGERS, "FL", "FD", "AT", *BINARY])
-    vr = st.one_of(st.just(usual), st.just(usual), st.just(usual), other) if usual not in COLUMN_VRS else st.just(usual)
-    return vr.flatmap(lambda v: st.tuples(st.just(v), _value_of(v)))
-
-
-COLUMN_VRS: tuple[str, ...] = ()
+    return st.sampled_from([usual] * len(ANY_VR) * 3 + ANY_VR).flatmap(lambda v: st.tuples(st.just(v), _value_of(v)))
 
 
 def _level(tags: dict[int, str], *, private: bool = True) -> st.SearchStrategy[dict[int, Any]]:
@@ -124,8 +122,7 @@ def _headers() -> st.SearchStrategy[dict[int, Any]]:
     series = st.lists(inner, max_size=2).map(lambda items: ("SQ", items))
     item = st.tuples(item, st.none() | series).map(lambda t: t[0] if t[1] is None else t[0] | {INNER: t[1]})
     sequence = st.lists(item, max_size=3).map(lambda items: ("SQ", items))
-    plain = {tag: vr for tag, vr in TAGS.items()}
-    return st.tuples(_level(plain), st.none() | sequence).map(lambda t: t[0] if t[1] is None else t[0] | {SEQUENCE: t[1]})
+    return st.tuples(_level(TAGS), st.none() | sequence).map(lambda t: t[0] if t[1] is None else t[0] | {SEQUENCE: t[1]})
 
 
 header_elements = _headers()

@@ -12,7 +12,7 @@ from engine.errors import Hold, Invalid
 from engine.model import Association, Change
 from engine.rules.decide import Decision, Rulebook
 from engine.rules.model import Rule, Ruleset, Schedule
-from tests.rules.headers import SENDER, header
+from tests.rules.headers import SENDER, file, header
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)  # a Tuesday
 CT = {"tag": "Modality", "op": "eq", "value": "CT"}
@@ -266,7 +266,6 @@ def test_an_element_is_decoded_once_for_all_rules() -> None:
             looked.append(str(path))
             return super().find(path)
 
-    plain = header(Modality="CT", PatientID="P1")
-    seen = Counting(plain.path, plain.size, plain.data_offset, plain.head, plain.data_set, None)
+    seen = Counting.read(file(Modality="CT", PatientID="P1"))
     decide(ruleset(*[rule(f"r{c}", when={"all": [CT, {"not": MR}, {"tag": "PatientID", "op": "exists"}]}) for c in "abcdef"]), seen=seen)
     assert sorted(looked) == ["Modality", "PatientID"]
