@@ -12,7 +12,7 @@ from engine.dicom.decode import Value, decode
 from engine.dicom.encode import encode_values, pad
 from engine.dicom.level import CHARACTER_SET, Level
 from engine.dicom.paths import Step
-from engine.dicom.vr import BINARY, LONG
+from engine.dicom.vr import LONG
 from engine.dicom.walk import IMPLICIT, Form
 from engine.errors import Hold
 
@@ -118,11 +118,13 @@ class Node:
         """The values as `Element` has them. Raises ValueError (UnicodeError too) when `strict` and they are broken."""
         if tag not in self:
             return ()
-        vr = self.vr(tag)
-        if vr == "SQ" or vr in BINARY:
+        new = self.own.get(tag)
+        if isinstance(new, Written):
+            return decode(new.data, new.vr, self.encodings, self.form.order, strict=strict)
+        if isinstance(new, Sequence) or self.level is None:
             return ()
-        written = tag not in self.own and self.level is not None and self.level.index[tag][0] == "UN"
-        return decode(self.raw(tag), vr, self.encodings, "<" if written else self.form.order, strict=strict)
+        # as it was read: turning to another character set rewrites every text that it concerns
+        return self.level.values(tag, strict=True) if strict else self.level.element(tag).values
 
     def sequence(self, tag: int) -> Sequence:
         """The sequence to change; made empty where there is none."""

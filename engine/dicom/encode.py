@@ -7,6 +7,7 @@ import re
 import struct
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import lru_cache
 
 from engine.dicom.charset import Encodings, encode_text
 from engine.dicom.vr import BINARY, FLOATS, INTEGERS, MAX_BYTES, MAX_CHARS, SINGLE
@@ -19,6 +20,8 @@ _DT = re.compile(
     r"[0-9]{4}((0[1-9]|1[0-2])((0[1-9]|[12][0-9]|3[01])(([01][0-9]|2[0-3])([0-5][0-9](([0-5][0-9]|60)(\.[0-9]{1,6})?)?)?)?)?)?"
     r"([+-](0[0-9]|1[0-4])[0-5][0-9])?"
 )
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")
+_ANY_CONTROL = re.compile(r"[\x00-\x1a\x1c-\x1f\x7f]")
 _PATTERNS = {
     "AS": (re.compile(r"[0-9]{3}[DWMY]"), "an age is three digits and D, W, M or Y, such as 045Y"),
     "CS": (re.compile(r"[A-Z0-9 _]*"), "a code string holds capital letters, digits, spaces and underscores only"),
@@ -54,8 +57,7 @@ def check_value(value: str, vr: str) -> str:
 def _character_problem(value: str, vr: str) -> str:
     if vr not in SINGLE and "\\" in value:
         return "a backslash parts values, it cannot stand inside one"
-    free = "\r\n\t\f\x1b" if vr in ("ST", "LT", "UT") else "\x1b"
-    if any((ord(c) < 32 and c not in free) or ord(c) == 127 for c in value):
+    if (_CONTROL if vr in ("ST", "LT", "UT") else _ANY_CONTROL).search(value):
         return f"it holds control characters, which VR {vr} does not allow"
     if vr == "UR" and (value != value.lstrip() or " " in value.rstrip()):
         return "a URI holds no spaces"
@@ -122,6 +124,7 @@ def _number(value: str, vr: str) -> int | float:
         return int(number)
 
 
+@lru_cache(maxsize=512)
 def multiplicity(vm: str) -> tuple[int, int | None, int]:
     """A dictionary VM as (fewest, most or None, step): "1" (1,1,1), "2-2n" (2,None,2), "1-3" (1,3,1)."""
     first = vm.split(" or ", 1)[0]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import struct
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from engine.dicom.content import Content, Slice
-from engine.dicom.decode import decode
 from engine.dicom.level import Element, Level
+from engine.dicom.meta import IMPLICIT_SYNTAXES, Meta
 from engine.dicom.paths import TagPath
 from engine.dicom.source import WINDOW, Source
 from engine.dicom.vr import BINARY
@@ -20,9 +19,8 @@ from engine.errors import Hold
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["DEFLATED", "Element", "Header", "form_of", "inflate", "meta_element"]
+__all__ = ["DEFLATED", "Element", "Header", "form_of", "inflate"]
 
-IMPLICIT_SYNTAXES: Final = frozenset({"1.2.840.10008.1.2", "1.2.840.113619.5.2"})
 BIG_SYNTAX: Final = "1.2.840.10008.1.2.2"
 DEFLATED: Final = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
 LARGEST_INFLATED: Final = 1 << 29
@@ -56,23 +54,23 @@ class Header:
     """
 
     __slots__ = (
-        "_meta", "_root", "_source", "data_offset", "data_set", "head", "path", "size", "sop_class_uid",
+        "_root", "_source", "data_offset", "data_set", "head", "meta", "path", "size", "sop_class_uid",
         "sop_instance_uid", "transfer_syntax_uid",
     )
 
-    def __init__(self, path: Path, size: int, data_offset: int, head: bytes, data_set: Content, source: Source | None):
-        """`source`: the data set's bytes as walked (inflated where `data_set` is deflated); None: `data_set`'s own."""
+    def __init__(self, path: Path, size: int, data_offset: int, meta: Meta, data_set: Content, source: Source):
+        """`source`: the data set's bytes as they are walked, inflated where `data_set` is deflated and was changed."""
         self.path = path
         self.size = size
         self.data_offset = data_offset
-        self.head = head
+        self.meta = meta
+        self.head = meta.head
         self.data_set = data_set
-        self._source = source or Source(data_set.pieces)
+        self._source = source
         self._root: Level | None = None
-        self._meta = _walk_meta(head)
-        self.transfer_syntax_uid = self._meta_text(0x00020010)
-        self.sop_class_uid = self._meta_text(0x00020002)
-        self.sop_instance_uid = self._meta_text(0x00020003)
+        self.transfer_syntax_uid = meta.text(0x00020010)
+        self.sop_class_uid = meta.text(0x00020002)
+        self.sop_instance_uid = meta.text(0x00020003)
 
     @classmethod
     def read(cls, path: Path) -> Header:
@@ -85,18 +83,19 @@ class Header:
             try:
                 size = os.fstat(fd).st_size
                 start = os.pread(fd, WINDOW, 0)
-                offset = _meta_end(start)
-                while offset > len(start) - 8 and len(start) < min(size, LARGEST_META):
+                meta = Meta(start)
+                while meta.end > len(start) - 8 and len(start) < min(size, LARGEST_META):
                     start += os.pread(fd, WINDOW, len(start))
-                    offset = _meta_end(start)
+                    meta = Meta(start)
             finally:
                 os.close(fd)
         except OSError as e:
             raise Hold(f"The file cannot be read: {e.strerror}.") from e
+        offset = meta.end
         if offset > size:
             raise Hold("The file meta information is cut off.")
         data_set = Content((Slice(path, offset, size - offset),))
-        header = cls(path, size, offset, start[:offset], data_set, Source(data_set.pieces, [(0, start[offset:])]))
+        header = cls(path, size, offset, meta, data_set, Source(data_set.pieces, [(0, start[offset:])]))
         header._check()
         return header
 
@@ -115,7 +114,7 @@ class Header:
     def root(self) -> Level:
         """The data set, walked at the first need."""
         if self._root is None:
-            if self.transfer_syntax_uid in DEFLATED and self._source.pieces == self.data_set.pieces:
+            if self.transfer_syntax_uid in DEFLATED and self._source.pieces is self.data_set.pieces:
                 self._source = Source((inflate(self.data_set.read()),))
             source = self._source
             form = form_of(self.transfer_syntax_uid)
@@ -135,9 +134,13 @@ class Header:
 
         The path's `[n]` behind its last step asks whether that item is there.
         """
+        flat = path.flat
+        if flat is not None:
+            root = self._root or self.root
+            return [root.element(flat)] if flat in root.index else []
         if path.is_file_meta:
-            tag = path.steps[0].tag
-            return [self._meta[tag]] if tag in self._meta else []
+            element = self.meta.element(path.steps[0].tag or 0)
+            return [element] if element else []
         return [level.element(tag) for level, tag in self.root.find(path.steps)]
 
     def text(self, path: str | TagPath) -> str:
@@ -152,7 +155,7 @@ class Header:
 
         Values are those of `Element`; an empty element has no Value, bytes have their `length` instead.
         """
-        return _json_level(self.root) | {f"{tag:08X}": _json_of(e) for tag, e in self._meta.items()}
+        return _json_level(self.root) | {f"{e.tag:08X}": _json_of(e) for e in self.meta.elements()}
 
     def to_dataset(self) -> Dataset:
         """A pydicom Dataset of the header: without elements of group 7FE0 (pixel data). Raises Hold if it cannot be."""
@@ -163,10 +166,6 @@ class Header:
     def _root_text(self, tag: int) -> str:
         values = self.root.values(tag) if tag in self.root.index else ()
         return str(values[0]) if values else ""
-
-    def _meta_text(self, tag: int) -> str:
-        element = self._meta.get(tag)
-        return str(element.values[0]) if element and element.values else ""
 
 
 def _json_of(element: Element) -> dict[str, Any]:
@@ -184,54 +183,4 @@ def _json_level(level: Level) -> dict[str, Any]:
         else:
             values = level.values(tag)
             out[f"{tag:08X}"] = {"vr": vr, "Value": list(values)} if values else {"vr": vr}
-    return out
-
-
-def _meta_end(data: bytes) -> int:
-    """Where the file meta ends (PS3.10 7.1): with the elements of group 0002, however long it says that it is.
-
-    Only where such elements have strayed into the data set, right behind the file meta, its group length parts the two.
-    """
-    if data[128:132] != b"DICM":
-        raise Hold('This is no DICOM file: "DICM" does not stand at byte 128 (PS3.10 7.1).')
-    pos, said = 132, 0
-    while pos + 8 <= len(data) and data[pos : pos + 2] == b"\x02\0":
-        if pos == said and _strays(data, pos):
-            return pos
-        value, end = meta_element(data, pos)[1:]
-        if pos == 132 and data[134:138] == b"\0\0UL" and end == 144 <= len(data):
-            said = 144 + int(struct.unpack_from("<L", data, value)[0])
-        pos = end
-    return pos
-
-
-def _strays(data: bytes, pos: int) -> bool:
-    syntax = _walk_meta(data[:pos]).get(0x00020010)
-    if syntax is None or not syntax.values:
-        return False
-    return not (syntax.values[0] in IMPLICIT_SYNTAXES and data[pos + 4 : pos + 6].isalpha())
-
-
-def meta_element(data: bytes, pos: int) -> tuple[str, int, int]:
-    """VR, where the value begins and where it ends, of a file meta element: always explicit VR little endian."""
-    vr = data[pos + 4 : pos + 6]
-    if vr in (b"OB", b"OW", b"UN", b"UT", b"SQ"):
-        if pos + 12 > len(data):
-            return vr.decode(), pos + 12, pos + 12
-        (length,) = struct.unpack_from("<L", data, pos + 8)
-        return vr.decode(), pos + 12, pos + 12 + length
-    if not vr.isalpha():
-        raise Hold(f"The file meta information is broken at byte {pos}: no VR stands there.")
-    (length,) = struct.unpack_from("<H", data, pos + 6)
-    return vr.decode(), pos + 8, pos + 8 + length
-
-
-def _walk_meta(head: bytes) -> dict[int, Element]:
-    out: dict[int, Element] = {}
-    pos = 132
-    while pos + 8 <= len(head):
-        vr, value, end = meta_element(head, pos)
-        group, number = struct.unpack_from("<HH", head, pos)
-        out[group << 16 | number] = Element(group << 16 | number, vr, decode(head[value:end], vr, None, "<"))
-        pos = end
     return out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from operator import itemgetter
 from typing import NamedTuple
 
 from engine.dicom.charset import DEFAULT, Encodings, encodings
@@ -11,13 +11,14 @@ from engine.dicom.dictionary import implicit_vr, private_vr
 from engine.dicom.paths import Step
 from engine.dicom.source import Source
 from engine.dicom.vr import BINARY
-from engine.dicom.walk import BULK, DEEPEST, IMPLICIT, Entry, Form, Item, items, sniff, walk
+from engine.dicom.walk import DEEPEST, IMPLICIT, Entry, Form, Item, items, sniff, walk
 from engine.errors import Hold
 
 __all__ = ["CHARACTER_SET", "Element", "Level"]
 
 CHARACTER_SET = 0x00080005
 PIXEL_REPRESENTATION = 0x00280103
+_START, _END = itemgetter(1), itemgetter(4)
 
 
 class Element(NamedTuple):
@@ -35,7 +36,7 @@ class Element(NamedTuple):
 class Level:
     """A data set's elements by tag. Nothing is decoded before it is asked for; items are read once and kept."""
 
-    __slots__ = ("_creators", "_encodings", "_items", "_repeated", "depth", "form", "index", "parent", "source")
+    __slots__ = ("_creators", "_elements", "_encodings", "_items", "_repeated", "depth", "form", "index", "parent", "source")
 
     def __init__(self, source: Source, form: Form, parent: Level | None = None, index: dict[int, Entry] | None = None):
         self.source = source
@@ -45,6 +46,7 @@ class Level:
         if self.depth > DEEPEST:
             raise Hold(f"The data set's sequences are nested more than {DEEPEST} deep.")
         self.index = walk(source, form) if index is None else index
+        self._elements: dict[int, Element] = {}
         self._items: dict[int, list[tuple[Item, Level]]] = {}
         self._encodings: Encodings | bool | None = False
         self._repeated: list[tuple[int, int, int]] | None = None
@@ -119,7 +121,11 @@ class Level:
         return decode(self.raw(tag), vr, self.encodings, order, strict=strict)
 
     def element(self, tag: int) -> Element:
-        return Element(tag, self.vr(tag), self.values(tag))
+        """An element of the index, decoded at the first need."""
+        found = self._elements.get(tag)
+        if found is None:
+            found = self._elements[tag] = Element(tag, self.vr(tag), self.values(tag))
+        return found
 
     def items(self, tag: int) -> list[Level]:
         """The items of a sequence, [] when the element is none. Raises Hold when they are broken."""
@@ -194,18 +200,19 @@ class Level:
 
     def bulk_start(self) -> int:
         """Where the pixel data begins, or an earlier element that was stepped over unread."""
-        for tag, entry in self.index.items():
-            long = entry[4] - entry[1] > BULK
-            if tag >> 16 == 0x7FE0 or (long and not self.source.holds(entry[1], entry[4])):
-                return entry[1]
-        return self.source.length
+        start = self.source.stepped_over
+        for tag, entry in reversed(self.index.items()):
+            if tag < 0x7FE00000:
+                break
+            if tag >> 16 == 0x7FE0:
+                start = entry[1]
+        return min(start, self.source.stepped_over)
 
     def repeated(self) -> list[tuple[int, int, int]]:
         """The elements whose tag comes again later, against PS3.5 7.1, as (tag, start, end)."""
         if self._repeated is None:
             self._repeated, at = [], 0
-            spans = [(entry[1], entry[4]) for entry in self.index.values()]
-            for start, end in spans if _contiguous(spans) else sorted(spans):
+            for start, end in self._spans_around_gaps():
                 if start > at:
                     gap = Level(Source(tuple(self.source.cut(at, start))), self.form)
                     inside = [(tag, entry[1], entry[4]) for tag, entry in gap.index.items()] + gap.repeated()
@@ -213,6 +220,9 @@ class Level:
                 at = end
         return self._repeated
 
-
-def _contiguous(spans: list[tuple[int, int]]) -> bool:
-    return all(a[1] == b[0] for a, b in pairwise(spans))
+    def _spans_around_gaps(self) -> list[tuple[int, int]]:
+        """Where the indexed elements begin and end; [] when they stand one behind the other, as they nearly always do."""
+        entries = self.index.values()
+        if sum(map(_END, entries)) - sum(map(_START, entries)) == max(map(_END, entries), default=0):
+            return []
+        return sorted((entry[1], entry[4]) for entry in entries)

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
@@ -46,27 +46,24 @@ class Step:
     element: int = 0
     index: int | None = None
     all: bool = False
+    name: str = ""
+    """Its canonical text without the index: a keyword, else (gggg,eeee), else by the private creator."""
 
     def __str__(self) -> str:
-        if self.tag is None:
-            text = f'({self.group:04X},"{self.creator}",{self.element:02X})'
-        else:
-            known = public(self.tag)  # a keyword of a repeating group (60xx) does not say which group
-            named = known is not None and bool(known.keyword) and tag_of(known.keyword) == self.tag
-            text = known.keyword if known and named else f"({self.tag >> 16:04X},{self.tag & 0xFFFF:04X})"
-        return text + ("[*]" if self.all else "" if self.index is None else f"[{self.index}]")
+        return self.name + ("[*]" if self.all else "" if self.index is None else f"[{self.index}]")
 
 
-class _Path(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class TagPath:
+    """A parsed tag path, frozen and hashable; `str()` gives its canonical text."""
+
     steps: tuple[Step, ...]
     vr: str
-
-
-class TagPath(_Path):
-    """A parsed tag path, frozen and hashable; `str()` gives its canonical text, `vr` the dictionary's VR of its last
-    step ("US or SS" where the standard leaves the choice, "" when nobody knows it, as with most private elements)."""
-
-    __slots__ = ()
+    """The dictionary's VR of its last step: "US or SS" where the standard leaves the choice, "" when nobody knows it, as
+    with most private elements."""
+    text: str
+    flat: int | None
+    """The tag of a path that is one standard element of the data set itself, else None."""
 
     @classmethod
     def parse(cls, text: str) -> TagPath:
@@ -93,7 +90,13 @@ class TagPath(_Path):
         return None if tag is None else public(tag)
 
     def __str__(self) -> str:
-        return ".".join(map(str, self.steps))
+        return self.text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TagPath) and self.text == other.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
 
 
 def _check_path(text: str) -> str:
@@ -137,11 +140,12 @@ def _parse(text: str) -> TagPath:
             raise ValueError(f"say which item of {step}: {step}[0] is its first, {step}[*] is each")
         at += 1
     if (steps[-1].index is not None or steps[-1].all) and vr not in ("SQ", "", "UN"):
-        bare = replace(steps[-1], index=None, all=False)
-        raise ValueError(f"{bare} is no sequence (its VR is {vr}): it has no items")
+        raise ValueError(f"{steps[-1].name} is no sequence (its VR is {vr}): it has no items")
     if len(steps) > 1 and any(s.group == 0x0002 for s in steps):
         raise ValueError("file meta elements (0002,eeee) do not stand inside sequences")
-    return TagPath(tuple(steps), vr)
+    only = steps[0] if len(steps) == 1 and steps[0].index is None and not steps[0].all else None
+    flat = only.tag if only and only.group != 0x0002 else None
+    return TagPath(tuple(steps), vr, ".".join(map(str, steps)), flat)
 
 
 def _step(match: re.Match[str], text: str, at: int) -> tuple[Step, str]:
@@ -154,7 +158,8 @@ def _step(match: re.Match[str], text: str, at: int) -> tuple[Step, str]:
         creator, offset = match["creator"].strip(), int(match["offset"], 16)
         if not creator:
             raise ValueError(f"{_where(text, at)}: the private creator is empty")
-        return Step(None, group, creator, offset, **items), private_vr(group, creator, offset)
+        name = f'({group:04X},"{creator}",{offset:02X})'
+        return Step(None, group, creator, offset, name=name, **items), private_vr(group, creator, offset)
     if match["keyword"] is not None and match["number"] is None:
         tag = tag_of(match["keyword"])
         if tag is None:
@@ -172,7 +177,9 @@ def _step(match: re.Match[str], text: str, at: int) -> tuple[Step, str]:
         raise ValueError(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) is not in the DICOM dictionary")
     if tag >> 16 == 0 or tag >> 16 == 0xFFFE:
         raise ValueError(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) is not an element of a data set")
-    return Step(tag, tag >> 16, **items), known.vr
+    named = bool(known.keyword) and tag_of(known.keyword) == tag  # that of a repeating group (60xx) does not say which
+    name = known.keyword if named else f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
+    return Step(tag, tag >> 16, name=name, **items), known.vr
 
 
 def _where(text: str, at: int) -> str:

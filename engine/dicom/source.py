@@ -17,11 +17,13 @@ WINDOW: Final = 1 << 15
 class Source:
     """A run of pieces as one address space that begins at 0. Windows read once are kept."""
 
-    __slots__ = ("_windows", "length", "pieces")
+    __slots__ = ("_windows", "length", "pieces", "stepped_over")
 
     def __init__(self, pieces: tuple[bytes | Slice, ...], windows: list[tuple[int, bytes]] | None = None) -> None:
         self.pieces = pieces
         self.length = sum(len(p) if isinstance(p, bytes) else p.length for p in pieces)
+        self.stepped_over = self.length
+        """Where the first element begins that the walk stepped over unread; the end when there is none."""
         self._windows = windows if windows is not None else _in_memory(pieces)
 
     def window(self, at: int, need: int) -> tuple[int, bytes]:
@@ -33,10 +35,6 @@ class Source:
         data = self._load(at, min(max(stop, at + WINDOW), self.length))
         self._windows.append((at, data))
         return at, data
-
-    def holds(self, start: int, stop: int) -> bool:
-        """Whether this range stands in memory already."""
-        return any(base <= start and stop <= base + len(data) for base, data in self._windows)
 
     def read(self, start: int, stop: int) -> bytes:
         """The bytes from `start` to before `stop`. Raises Hold when the file has become shorter than it was."""

@@ -14,7 +14,7 @@ from engine.dicom.source import Source
 from engine.dicom.vr import LONG, SHORT
 from engine.errors import Hold
 
-__all__ = ["BIG", "BULK", "DEEPEST", "EXPLICIT", "IMPLICIT", "Entry", "Form", "Item", "items", "place", "sniff", "walk"]
+__all__ = ["BIG", "DEEPEST", "EXPLICIT", "IMPLICIT", "Entry", "Form", "Item", "items", "place", "sniff", "walk"]
 
 Entry = tuple[str, int, int, int, int]
 
@@ -233,6 +233,7 @@ def _far(
     if length <= BULK:
         return at, source.window(at, end - at)
     index[tag] = (vr, at, value, end, end)
+    source.stepped_over = min(source.stepped_over, at)
     return end, source.window(end, 1)
 
 
@@ -243,6 +244,7 @@ def _far_undefined(
     if tag >> 16 == 0x7FE0 or vr in ("OB", "OW"):
         stop = _skip_fragments(source, value, tag, form)
         index[tag] = (vr, at, value, stop, stop + 8)
+        source.stepped_over = min(source.stepped_over, at)
         return stop + 8, source.window(stop + 8, 1)
     have = BULK
     while True:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from engine.dicom.decode import as_text
@@ -61,7 +60,7 @@ class Work:
         if tag is None:
             return []
         top = tag if top is None else top
-        name = before + _bare(step)
+        name = before + step.name
         items = node.items(tag) if rest or step.all or step.index is not None else []
         if not rest:
             if step.all:
@@ -84,7 +83,7 @@ class Work:
             return []
         tag = node.reserve(step)
         top = tag if top is None else top
-        name = before + _bare(step)
+        name = before + step.name
         if not rest:
             return [Place(node, tag, name, top)]
         if tag in node and node.vr(tag) != "SQ":
@@ -249,7 +248,3 @@ def _signed(node: Node | None) -> bool:
             return node.values(PIXEL_REPRESENTATION)[:1] == (1,)
         node = node.parent
     return False
-
-
-def _bare(step: Step) -> str:
-    return str(replace(step, index=None, all=False))

@@ -100,6 +100,7 @@ def _transfer(ds: Dataset, source: TagPath, target: TagPath, *, move: bool) -> N
     if not places:
         return
     first = places[0][0][places[0][1]]
+    first_vr = first.VR
     if first.VR == "SQ":
         value = copy.deepcopy(first.value)
         for level, tag in list(levels(ds, target.steps, make=True)):
@@ -107,7 +108,7 @@ def _transfer(ds: Dataset, source: TagPath, target: TagPath, *, move: bool) -> N
     else:
         values = [v for level, tag in places for v in as_values(level[tag])]
         for level, tag in list(levels(ds, target.steps, make=True)):
-            put(level, tag, vr_of(tag), values)
+            put(level, tag, first_vr if (tag >> 16) % 2 else vr_of(tag), values)
     if move:
         for level, tag in places:
             del level[tag]

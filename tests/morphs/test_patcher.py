@@ -95,7 +95,7 @@ def untouched(header: Header, changed: Changed, names: set[str]) -> None:
 CHAINS = st.lists(_morphs(), min_size=1, max_size=4)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data_sets(), CHAINS)
 def test_on_generated_data_sets(data: tuple[str, list[E]], chain: list[dict[str, Any]]) -> None:
     _compare(data, chain)
