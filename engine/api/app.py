@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import signal
 import socket
 from collections.abc import AsyncIterator
 
@@ -22,7 +23,7 @@ from engine.component import import_site_kinds
 from engine.errors import AxiomError
 from engine.settings import Settings
 
-__all__ = ["create_app", "serve"]
+__all__ = ["create_app", "serve", "server_config"]
 
 LARGEST_BODY = 8 << 20
 GRACE_SECONDS = 10
@@ -67,13 +68,22 @@ def serve(settings: Settings) -> None:
     app = create_app(settings)
     app.state.parts.open()
     listening = _listen(settings.host, settings.api_port)
-    config = uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=GRACE_SECONDS,
-        proxy_headers=bool(settings.trusted_proxies), forwarded_allow_ips=settings.trusted_proxies or None,
-        h11_max_incomplete_event_size=64 * 1024,
-    )  # fmt: skip
     _log.info("the API listens on %s port %d", settings.host, listening.getsockname()[1])
-    uvicorn.Server(config).run(sockets=[listening])
+    server = uvicorn.Server(server_config(app, settings))
+    # uvicorn raises the signal that ended it once more, with the handlers that it found: being asked to end is no failure
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: setattr(server, "should_exit", True))
+    server.run(sockets=[listening])
+
+
+def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """How it is served: bounded headers, no access log of the server's own (addresses may name patients)."""
+    return uvicorn.Config(
+        app, port=settings.api_port, log_config=None, access_log=False, server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS, proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies or None,
+        http="h11", h11_max_incomplete_event_size=64 * 1024,  # the other parser does not bound headers
+    )  # fmt: skip
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -17,7 +17,7 @@ async def read_object(request: Request) -> dict[str, Any]:
     """The body as a JSON object. Raises Invalid: the sentence says what came instead."""
     raw = await request.body()
     try:
-        body = json.loads(raw, object_pairs_hook=_once)
+        body = json.loads(raw, object_pairs_hook=_once, parse_constant=_no_number)
     except ValueError as e:
         words = str(e) if isinstance(e, _TwiceError) else "The body is not JSON."
         raise Invalid([Problem((), words)]) from e
@@ -37,6 +37,10 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(out) != len(pairs):
         raise _TwiceError("An object in the body has a key twice.")
     return out
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
 
 
 def etag(revision: int) -> str:

@@ -9,8 +9,10 @@ import time
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from engine.api.problems import problem
 from engine.log import bind, clear
 
 __all__ = ["Bounds", "Hygiene"]
@@ -44,12 +46,12 @@ class Hygiene:
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _ID.fullmatch(given) else secrets.token_hex(8)
         scope["axiom_request_id"] = request_id
-        status, began = 500, time.monotonic()
+        status, answering, began = 500, False, time.monotonic()
 
         async def with_headers(message: Message) -> None:
-            nonlocal status
+            nonlocal status, answering
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, answering = message["status"], True
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
@@ -61,6 +63,12 @@ class Hygiene:
         bind(request_id=request_id)
         try:
             await self._app(scope, receive, with_headers)
+        except Exception as e:  # noqa: BLE001  (a defect of ours: told to the log, and answered in the shape of all errors)
+            _log.error("request %s failed: %s", request_id, type(e).__name__, exc_info=e)
+            if answering:
+                raise
+            words = f"Something went wrong inside. The log says more under {request_id}."
+            await problem(Request(scope), 500, words)(scope, receive, with_headers)
         finally:
             route = getattr(scope.get("route"), "path", "(no route)")  # the pattern: an address may name a patient
             milliseconds = (time.monotonic() - began) * 1000

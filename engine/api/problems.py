@@ -74,11 +74,10 @@ def problem(
 
 
 def handle_errors(app: FastAPI) -> None:
-    """Every error of the engine, of FastAPI and of Starlette becomes a problem."""
+    """Every error of the engine, of FastAPI and of Starlette becomes a problem (`Hygiene` sees to what nobody expected)."""
     app.add_exception_handler(AxiomError, _axiom)
     app.add_exception_handler(RequestValidationError, _request)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _unexpected)
 
 
 def _axiom(request: Request, error: Exception) -> Response:
@@ -132,9 +131,3 @@ def _http(request: Request, error: Exception) -> Response:
     }
     detail = words.get(error.status_code, str(error.detail))
     return problem(request, error.status_code, detail, headers=error.headers)
-
-
-def _unexpected(request: Request, error: Exception) -> Response:
-    where = request.scope.get("axiom_request_id", "")
-    _log.error("request %s failed: %s", where, type(error).__name__, exc_info=error)
-    return problem(request, 500, f"Something went wrong inside. The log says more under {where}.")

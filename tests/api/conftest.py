@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from engine.api.app import create_app
+from engine.api.app import create_app, server_config
 from engine.security import passwords
 from engine.settings import Settings
 from tests.api.site import Site
@@ -32,7 +32,7 @@ def settings(request: pytest.FixtureRequest, home: Path) -> Iterator[Settings]:
 @pytest.fixture
 def site(settings: Settings) -> Iterator[Site]:
     app = create_app(settings)
-    server = uvicorn.Server(uvicorn.Config(app, port=settings.api_port, log_config=None, access_log=False))
+    server = uvicorn.Server(server_config(app, settings))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
