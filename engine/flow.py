@@ -118,7 +118,7 @@ def route(
     routed = spool.route_done(batch)
     spool.open_deliveries(routed, plan)
     if not plan.deliveries:
-        spool.finish(routed.folder, plan)
+        spool.finish(routed.folder, plan, lock_held=True)
     return plan
 
 

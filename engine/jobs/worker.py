@@ -49,7 +49,7 @@ class NodeWorker(Worker):  # type: ignore[misc]
 
 def main(argv: list[str]) -> int:
     """Work a stage's queue until told to end (SIGTERM waits for the running job) or, with --burst, until it is empty."""
-    die_with_parent(signal.SIGTERM)
+    die_with_parent(signal.SIGKILL)  # not SIGTERM: that waits for the job, and a listener's never ends
     context = current()
     setup_logging(context.settings.log_format, context.settings.log_level, process=f"{argv[0]} worker")
     stage, burst = argv[0], "--burst" in argv

@@ -15,7 +15,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -168,10 +168,13 @@ class Spool:
             self.outbox.add(delivery.destination, delivery_id, due)
         return state
 
-    def finish(self, folder: Path, plan: Plan) -> bool:
-        """routed/ -> kept/ when every delivery is final. The last look is under the batch's lock."""
+    def finish(self, folder: Path, plan: Plan, *, lock_held: bool = False) -> bool:
+        """routed/ -> kept/ when every delivery is final. The last look is under the batch's lock.
+
+        `lock_held`: the caller has it already; taking it once more would wait for oneself.
+        """
         try:
-            with locked(folder / LOCK):
+            with nullcontext() if lock_held else locked(folder / LOCK):
                 if not all(self._final_ledger(folder, d.number).exists() for d in plan.deliveries):
                     return False
                 target = self.root / "kept" / folder.name
