@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.filereader import read_file_meta_info
 from pynetdicom import AE, build_role
+from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import (
     AsynchronousOperationsWindowNegotiation,
     SOPClassCommonExtendedNegotiation,
@@ -55,9 +57,28 @@ def send_raw(port: int, files: list[Path], monkeypatch: pytest.MonkeyPatch) -> l
         ae.add_requested_context(pair[0], [pair[1]])
     association = ae.associate("127.0.0.1", port, ae_title="AXIOM")
     assert association.is_established
-    statuses = [association.send_c_store(str(f)).Status for f in files]
+    with held_reactor(association):
+        statuses = [association.send_c_store(str(f)).Status for f in files]
     association.release()
     return statuses
+
+
+@contextlib.contextmanager
+def held_reactor(association: Association) -> Iterator[None]:
+    """Keep pynetdicom's reactor thread still: seen paused when it is not, it may take the answer that a send waits for.
+
+    That happens about once in some thousand fast answers, and the send then waits in vain for 30 seconds.
+    """
+    checkpoint = association._reactor_checkpoint
+    checkpoint.clear()
+    association._is_paused = False
+    wait_until(lambda: association._is_paused)
+    checkpoint.set = lambda: None
+    try:
+        yield
+    finally:
+        del checkpoint.set
+        checkpoint.set()
 
 
 def test_echo_by_dcmtk_and_pynetdicom(tmp_path: Path) -> None:
