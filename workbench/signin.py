@@ -110,6 +110,8 @@ def _sign_in(username: str, password: str) -> None:
     except ApiError as e:
         st.error(str(e))
         return
+    if new.must_change_password:
+        st.session_state["first-password"] = password  # asked for a second time only after a reload
     _enter(new)
 
 
@@ -126,7 +128,9 @@ def _new_password() -> None:
         st.subheader("Choose your own password")
         st.caption("The one you signed in with was for the first time only.")
         with st.form("new-password"):
-            old = st.text_input("The password you signed in with", type="password", autocomplete="current-password")
+            old = st.session_state.get("first-password") or st.text_input(
+                "The password you signed in with", type="password", autocomplete="current-password"
+            )
             new = st.text_input("New password", type="password", autocomplete="new-password")
             again = st.text_input("New password, once more", type="password", autocomplete="new-password")
             if st.form_submit_button("Save and go on", type="primary", width="stretch"):
@@ -146,6 +150,7 @@ def _change(old: str, new: str, again: str) -> None:
     except ApiError as e:
         st.error("; ".join(p.words for p in e.problems) or str(e))
         return
+    st.session_state.pop("first-password", None)
     sessions.forget(person)  # whatever was signed in by the old password ends
     _enter(person)
 

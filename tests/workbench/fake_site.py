@@ -97,13 +97,14 @@ def status(state: Any) -> dict[str, Any]:
              "ae_title": "AXIOM_US", "associations": 0, "instances": 0, "since": ago(minutes=4),
              "error": "Port 11119 is taken by another program."},
         ],
-        "queues": [{"name": "node-1-route", "depth": 0}, {"name": "node-1-deliver", "depth": 2}],
+        "queues": [{"name": "route", "depth": 0}, {"name": "deliver", "depth": 2}],
         "workers": [
-            {"name": "route-1", "queue": "node-1-route", "state": "idle", "pid": 411},
-            {"name": "deliver-1", "queue": "node-1-deliver", "state": "busy", "pid": 412},
-            {"name": "deliver-2", "queue": "node-1-deliver", "state": "idle", "pid": 413},
+            {"name": "route-1", "queue": "axiom.node-1.route", "state": "idle", "pid": 411},
+            {"name": "deliver-1", "queue": "axiom.node-1.deliver", "state": "busy", "pid": 412},
+            {"name": "deliver-2", "queue": "axiom.node-1.deliver", "state": "idle", "pid": 413},
         ],
-        "spool": {"receiving": 3, "ready": 1, "routing": 1, "routed": 9, "held": len(state.held),
+        "engine": {"running": True, "workers": []}, "redis": "",
+        "spool": {"receiving": 3, "ready": 1, "routed": 9, "kept": 31, "held": len(state.held),
                   "unmatched": len(state.unmatched), "free_bytes": 212_400_000_000, "watermark_bytes": 1_073_741_824,
                   "accepting": True},
         "destinations": [
@@ -243,6 +244,10 @@ def story(uid: str) -> dict[str, Any]:
         "bytes": 526_336, "revision": 7, "held_reason": "", "outcome": "routed", "routed_at": instance["received_at"],
         "sop_class_uid": "1.2.840.10008.5.1.4.1.1.2", "transfer_syntax_uid": "1.2.840.10008.1.2.1",
         "study_instance_uid": "1.2.826.0.1.3680043.8.498.1", "series_description": "AX 1.0 B30f", "institution_name": "",
+        "header": {
+            "00080060": {"vr": "CS", "Value": ["CT"]},
+            "00081110": {"vr": "SQ", "Value": [{"00081155": {"vr": "UI", "Value": ["1.2.3"]}}]},
+            "00091001": {"vr": "UN", "length": 12}},
         "decisions": [d | {"at": instance["received_at"]} for d in decisions()],
         "changes": [c | {"ruleset": "main", "rule": "ct-to-pacs", "state": "live"} for c in changes()],
         "deliveries": [

@@ -139,11 +139,11 @@ def test_the_first_password_must_be_changed(app: AppTest, api: FakeApi) -> None:
     api.users["ada"]["must_change"] = True
     at = sign_in(app, "correct horse")
     assert "Choose your own password" in [h.value for h in at.subheader]
-    for field, text in zip(at.text_input, ("correct horse", "short", "short"), strict=True):
+    for field, text in zip(at.text_input, ("short", "short"), strict=True):
         field.set_value(text)
     button(at, "Save and go on").click().run()
     assert at.error[0].value == "Take 10 characters or more."
-    for field, text in zip(at.text_input, ("correct horse", "battery staple", "battery staple"), strict=True):
+    for field, text in zip(at.text_input, ("battery staple", "battery staple"), strict=True):
         field.set_value(text)
     button(at, "Save and go on").click().run()
     assert at.title[0].value == "Today"
@@ -153,7 +153,7 @@ def test_the_first_password_must_be_changed(app: AppTest, api: FakeApi) -> None:
 def test_two_different_new_passwords_are_not_sent(app: AppTest, api: FakeApi) -> None:
     api.users["ada"]["must_change"] = True
     at = sign_in(app, "correct horse")
-    for field, text in zip(at.text_input, ("correct horse", "battery staple", "battery stapel"), strict=True):
+    for field, text in zip(at.text_input, ("battery staple", "battery stapel"), strict=True):
         field.set_value(text)
     button(at, "Save and go on").click().run()
     assert at.error[0].value == "The two new passwords differ."

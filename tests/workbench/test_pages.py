@@ -98,6 +98,17 @@ def test_an_image_is_found_and_its_story_told(open_page: Open) -> None:
         assert expected in words
 
 
+def test_the_whole_header_is_there_with_its_sequences(open_page: Open) -> None:
+    at = open_page("instance", uid="1.2.826.0.1.3680043.8.498.1001.2")
+    rows = at.dataframe[0].value.values.tolist()
+    assert rows == [
+        ["(0008,0060)", "Modality", "CS", "CT"],
+        ["(0008,1110)", "ReferencedStudySequence", "SQ", "1 item"],
+        ["    (0008,1155)", "ReferencedSOPInstanceUID", "UI", "1.2.3"],
+        ["(0009,1001)", "", "UN", "12 bytes"],
+    ]
+
+
 def test_values_of_tags_are_never_taken_for_markup(open_page: Open) -> None:
     at = open_page("instance", uid="1.2.826.0.1.3680043.8.498.1001.2")
     words = said(at)

@@ -43,8 +43,11 @@ COLUMNS = {
 def details(chosen: list[dict[str, Any]]) -> None:
     for item in chosen[:5]:
         with st.container(border=True):
-            if item.get("reason"):
-                st.html(f"<b>{escape(item['reason'])}</b>")
+            reasons = list(dict.fromkeys(i["reason"] for i in item.get("instances", []) if i.get("reason")))
+            for reason in (reasons or [item.get("reason", "")])[:3]:
+                st.html(f"<b>{escape(reason)}</b>")
+            if len(reasons) > 3:
+                st.caption(f"and {len(reasons) - 3} more like these")
             lines = [
                 (
                     escape(str(i.get("patient_name") or "").replace("^", " ")),

@@ -8,13 +8,14 @@ from html import escape
 from typing import Any
 
 import streamlit as st
+from pydicom.datadict import keyword_for_tag
 
 from workbench import parts, signin, trial
 from workbench.client import Refused
 
 COLUMNS = {
     "received_at": "Received", "patient_id": "Patient ID", "patient_name": "Patient", "modality": "Modality",
-    "study_description": "Study", "accession_number": "Accession", "source": "Source", "calling_ae": "From", "outcome": "Outcome",
+    "study_description": "Study", "accession_number": "Accession", "calling_ae": "From", "outcome": "Outcome",
     "sop_instance_uid": "SOP Instance UID",
 }  # fmt: skip
 
@@ -60,7 +61,8 @@ def search() -> None:
 
 def _cell(row: Mapping[str, Any], name: str) -> str:
     value = row.get(name)
-    return parts.clock(value) if name == "received_at" else "" if value is None else str(value)
+    text = parts.clock(value) if name == "received_at" else "" if value is None else str(value)
+    return text.replace("^", " ") if name == "patient_name" else text
 
 
 def story(uid: str) -> None:
@@ -113,8 +115,28 @@ def reception(one: Mapping[str, Any]) -> None:
     steps += trial.steps(told)
     steps += [delivery(d) for d in one.get("deliveries") or []]
     st.html(f'<div style="margin-top:1.4rem">{parts.time_line(steps)}</div>')
+    if one.get("header"):
+        with st.expander("The whole header as it came"):
+            st.dataframe(header_rows(one["header"]), hide_index=True, width="stretch", height=420)
     if one.get("outcome") in ("held", "unmatched"):
         st.page_link("workbench/pages/held.py", label="To the held images", icon=":material/arrow_forward:")
+
+
+def header_rows(header: Mapping[str, Any], depth: int = 0) -> list[dict[str, str]]:
+    """The header's elements in their order; those of sequences follow their sequence, set in."""
+    rows = []
+    for tag, element in header.items():
+        values = element.get("Value") or []
+        nested = [v for v in values if isinstance(v, Mapping)]
+        text = parts.plural(len(nested), "item") if nested else "\\".join(str(v) for v in values)
+        if "length" in element:
+            text = f"{element['length']:,} bytes"
+        name = keyword_for_tag(int(tag, 16)) or ""
+        shown = f"{'    ' * depth}({tag[:4]},{tag[4:]})"
+        rows.append({"Tag": shown, "Name": name, "VR": element.get("vr", ""), "Value": text})
+        for item in nested:
+            rows += header_rows(item, depth + 1)
+    return rows
 
 
 def changes_of(d: Mapping[str, Any], changes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

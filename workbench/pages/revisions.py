@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
 import streamlit as st
+import yaml
 
 from workbench import parts, signin
 from workbench.client import Refused
@@ -24,9 +26,18 @@ def differences(revision: int) -> None:
     for item in found["differences"]:
         kind = {"added": "good", "removed": "bad"}.get(item["action"], "wait")
         head = f"{escape(item['family'])} › <b>{escape(item['name'])}</b> &nbsp;{parts.chip(item['action'], kind)}"
-        changes = item["changes"] or [{"path": "", "before": item["before"], "after": item["after"]}]
+        st.html(f'<div style="padding:.3rem 0 .4rem">{head}</div>{body(item)}')
+
+
+def body(item: Mapping[str, Any]) -> str:
+    """A changed item field by field; one that came or went as a whole."""
+    if item["action"] == "changed" and item["changes"]:
+        changes = item["changes"]
         lines = [(place(c["path"]), value(c.get("before"), "before"), value(c.get("after"), "after")) for c in changes]
-        st.html(f'<div style="padding:.3rem 0 .4rem">{head}</div>{parts.table(("Where", "Before", "After"), lines)}')
+        return parts.table(("Where", "Before", "After"), lines)
+    side = "before" if item["after"] is None else "after"
+    text = yaml.safe_dump(item["after"] or item["before"], sort_keys=False, allow_unicode=True)
+    return f'<pre class="ax-{side} ax-mono ax-whole">{escape(text)}</pre>'
 
 
 def place(path: Any) -> str:

@@ -14,8 +14,8 @@ from workbench.editing import Draft
 from workbench.form import Form
 
 STATES = {"off": "off", "shadow": "shadow", "live": "live"}
+# A rule as people think of it; the fields that are not named follow.
 ORDER = ("name", "state", "sources", "schedule", "when", "association", "morphs", "destinations")
-"""A rule as people think of it; the fields that are not named follow."""
 MODES = {"ALL_MATCHES": "every rule that matches", "FIRST_MATCH": "the first rule that matches"}
 
 

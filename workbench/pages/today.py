@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime, timedelta
 from html import escape
 from typing import Any
 
@@ -69,14 +71,19 @@ def destination_state(found: dict[str, Any]) -> tuple[str, str]:
 
 def rates(flow: dict[str, Any]) -> None:
     names = {"received": "Received", "delivered": "Delivered"}
-    values = [{"at": m["at"], "what": w, "n": m[k]} for m in flow["per_minute"] for k, w in names.items()]
-    if not values:
-        st.caption("No image yet.")
+    if not any(m[k] for m in flow["per_minute"] for k in names):
+        st.caption("No image in this time.")
         return
+    values = [{"at": m["at"], "what": w, "n": m[k]} for m in every_minute(flow) for k, w in names.items()]
     shape = alt.Chart(alt.Data(values=values)).encode(
         x=alt.X("at:T", title=None, axis=alt.Axis(format="%H:%M", grid=False, tickCount=6)),
         y=alt.Y("n:Q", title=None, stack=None, axis=alt.Axis(tickCount=3)),
-        color=alt.Color("what:N", title=None, legend=alt.Legend(orient="top"), sort=list(names.values())),
+        color=alt.Color(
+            "what:N",
+            title=None,
+            legend=alt.Legend(orient="top", symbolOpacity=1, symbolStrokeWidth=0),
+            sort=list(names.values()),
+        ),
         tooltip=[
             alt.Tooltip("at:T", format="%H:%M", title="Minute"),
             alt.Tooltip("what:N", title="What"),
@@ -89,11 +96,26 @@ def rates(flow: dict[str, Any]) -> None:
     st.altair_chart(chart.properties(height=190), width="stretch")
 
 
+def every_minute(flow: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rates with the quiet minutes between, which the API leaves out."""
+    known = {parts.moment(m["at"]): m for m in flow["per_minute"]}
+    first = parts.moment(flow["since"]) or datetime.now(UTC)
+    at, end = first.replace(second=0, microsecond=0), datetime.now(UTC)
+    out = []
+    while at <= end:
+        out.append(known.get(at, {"received": 0, "delivered": 0}) | {"at": at.isoformat()})
+        at += timedelta(minutes=1)
+    return out
+
+
 def attention(totals: dict[str, int], status: dict[str, Any]) -> None:
     """What needs a person, each beside the way to the page that solves it."""
     failed = [one for one in status["listeners"] if one["state"] == "failed"]
     full = not status["spool"].get("accepting", True)
+    away = not status.get("engine", {}).get("running", True)
     items = [
+        (away, "The engine does not run: nothing is received, decided or sent until it is started again", "today"),
+        (bool(status.get("redis")), str(status.get("redis") or ""), "today"),
         (full, "Receiving has stopped: the disk is nearly full", "deliveries"),
         *((True, f"{one['name']} does not listen: {one['error']}", "sources") for one in failed),
         (
@@ -135,18 +157,28 @@ def machine(status: dict[str, Any]) -> None:
     lines = [parts.row(f'Free disk <span class="ax-quiet ax-small">{words}</span>{bar}', parts.size(free))]
     steps = {
         "receiving": "Being received",
-        "ready": "Ready to be decided",
-        "routing": "Being decided",
+        "ready": "To be decided",
         "routed": "On their way",
+        "kept": "Delivered, still kept",
     }
-    lines += [parts.row(f"{label}", f"{spool.get(k, 0):,}") for k, label in steps.items()]
+    for key, label in steps.items():
+        if key in spool:
+            lines.append(parts.row(label, parts.plural(spool[key], "batch", "batches")))
     parts.rows(lines)
 
 
 def work(status: dict[str, Any]) -> None:
     lines = [parts.row(f"Queue {escape(one['name'])}", f"{one['depth']:,}") for one in status["queues"]]
-    lines += [parts.row(f"Worker {escape(one['name'])}", "", parts.chip(one["state"])) for one in status["workers"]]
+    workers = sorted(status["workers"], key=lambda w: w["queue"])
+    lines += [parts.row(f"Worker {escape(task(one))}", "", parts.chip(one["state"])) for one in workers]
     parts.rows(lines, "No worker runs.")
+
+
+def task(worker: dict[str, Any]) -> str:
+    """What a worker is for: its queue's name without the node's ("axiom.node-1.listen.modalities.1")."""
+    _, _, rest = worker["queue"].partition(".")
+    words = rest.partition(".")[2] or worker["queue"]
+    return re.sub(r"\.[0-9]+$", "", words).replace(".", " ")
 
 
 @parts.live(2)
