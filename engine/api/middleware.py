@@ -63,7 +63,7 @@ class Hygiene:
         bind(request_id=request_id)
         try:
             await self._app(scope, receive, with_headers)
-        except Exception as e:  # noqa: BLE001  (a defect of ours: told to the log, and answered in the shape of all errors)
+        except Exception as e:
             _log.error("request %s failed: %s", request_id, type(e).__name__, exc_info=e)
             if answering:
                 raise

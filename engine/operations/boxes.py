@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ __all__ = ["discard", "listing", "release"]
 SHOWN = ("PatientID", "PatientName", "Modality", "StudyDate", "AccessionNumber")
 SHOWN_INSTANCES = 50
 MASK = "***"
+_QUOTED = re.compile(r"""['"].*['"]""", re.DOTALL)
+"""From the first quotation mark to the last: reasons quote the values that were in the way."""
 
 
 def listing(ops: Operations, box: str, limit: int, *, mask: bool) -> list[dict[str, Any]]:
@@ -35,6 +38,8 @@ def listing(ops: Operations, box: str, limit: int, *, mask: bool) -> list[dict[s
 def _item(ops: Operations, box: str, batch_id: str, *, mask: bool) -> dict[str, Any]:
     data = ops.spool.box_reasons(box, batch_id)
     reasons: dict[str, str] = data["reasons"]  # type: ignore[assignment]
+    if mask:
+        reasons = {name: _QUOTED.sub(f"'{MASK}'", reason) for name, reason in reasons.items()}
     info = read_batch_file(ops.spool.root / box / batch_id)
     instances = []
     for name, reason in list(reasons.items())[:SHOWN_INSTANCES]:

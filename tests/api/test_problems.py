@@ -116,7 +116,15 @@ def test_the_log_has_routes_not_addresses_and_no_secrets(site: Site, caplog: pyt
         assert secret not in said
 
 
-@pytest.mark.parametrize("raw", [b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 200_000, b"\x00\x01\x02\r\n\r\n", b"GET /%ff%00 HTTP/1.1\r\nHost: x\r\n\r\n"])  # fmt: skip
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 200_000,
+        b"\x00\x01\x02\r\n\r\n",
+        b"GET /%ff%00 HTTP/1.1\r\nHost: x\r\n\r\n",
+    ],
+    ids=["headers without end", "no HTTP", "odd path"],
+)
 def test_broken_http_does_not_disturb_others(site: Site, raw: bytes) -> None:
     host, port = site.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=5) as connection:
