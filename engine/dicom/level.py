@@ -17,6 +17,8 @@ from engine.errors import Hold
 __all__ = ["CHARACTER_SET", "Element", "Level"]
 
 CHARACTER_SET = 0x00080005
+LONGEST_VALUE = 1 << 24
+"""Longer values are kept and sent like any other, and are never decoded: they are documents, not values."""
 PIXEL_REPRESENTATION = 0x00280103
 _START, _END = itemgetter(1), itemgetter(4)
 
@@ -114,8 +116,13 @@ class Level:
         return "OW" if "OW" in vr else "SS" if signed else "US"
 
     def values(self, tag: int, *, strict: bool = False) -> tuple[Value, ...]:
+        """The values as `Element` has them. Raises ValueError (UnicodeError too) when `strict` and they are broken."""
         vr = self.vr(tag)
         if vr in BINARY or vr == "SQ":
+            return ()
+        if self.index[tag][3] - self.index[tag][2] > LONGEST_VALUE:
+            if strict:
+                raise ValueError(f"it is longer than {LONGEST_VALUE >> 20} MB")
             return ()
         order = "<" if self.index[tag][0] == "UN" else self.form.order
         return decode(self.raw(tag), vr, self.encodings, order, strict=strict)

@@ -194,6 +194,14 @@ def test_what_follows_the_pixel_data_is_read_and_the_pixel_data_is_not(tmp_path:
     assert sum(len(data) for _, data in head.root.source._windows) < 200_000
 
 
+def test_text_of_absurd_length_is_never_decoded(tmp_path: Path) -> None:
+    head = header(tmp_path / "a.dcm", [*basics(), E(0x0040A160, "UT", b"x" * (17 << 20)), text(0x00420010, "ST", "after")])
+    assert find(head, "TextValue") == [()]
+    assert head.as_json()["0040A160"] == {"vr": "UT"}
+    assert head.text("DocumentTitle") == "after"
+    assert sum(len(data) for _, data in head.root.source._windows) < 200_000
+
+
 def test_headers_longer_than_a_window(tmp_path: Path) -> None:
     many = [[text(0x00400009, "SH", f"S{i}"), text(0x00104000, "LT", "x" * 400)] for i in range(2000)]
     private = [text(0x00090010, "LO", "ACME"), E(0x00091001, "OB", bytes(1 << 18))]
