@@ -35,6 +35,8 @@ class Reading:
     first: str
     last: str
     offset: str = "NULL"
+    struct: str = ""
+    """What must be computed first, once: `first`, `last` and `offset` are then fields of `r`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,8 @@ class Kind:
     """Whether values have a written form that `contains`, `startswith`, `regex` can look at."""
     parts: bool = False
     """Whether a value counts as its component groups too (PN)."""
+    blank: bool = False
+    """Whether the empty text is a value: one that is neither before nor after another."""
     is_range: Callable[[str], bool] = lambda text: False
 
 
@@ -79,7 +83,7 @@ def _texts(
         text = read(value if isinstance(value, str) else str(value))
         return text, text
 
-    return Kind(word, vrs, parse, span, reading, lambda parsed, _: (quote(parsed), quote(parsed)), _same, **more)
+    return Kind(word, vrs, parse, span, reading, lambda parsed, _: (quote(parsed), quote(parsed)), _same, blank=True, **more)
 
 
 def _name(text: str) -> str:
@@ -130,7 +134,7 @@ def _number_kind() -> Kind:
         return key, key
 
     def reading(v: str) -> Reading:
-        return Reading(numbers.sql_is_number(v), numbers.sql_sort_key(v), numbers.sql_sort_key(v))
+        return Reading(numbers.sql_is_number(v), "r.a", "r.a", struct=f"{{'a': {numbers.sql_sort_key(v)}}}")
 
     return Kind("number", ("DS", "IS", "US", "SS", "UL", "SL", "UV", "SV"), numbers.parse_number, read, reading, sql, _same)
 
@@ -153,7 +157,7 @@ def _float_kind(vr: str, code: str) -> Kind:
         return (float(value), float(value)) if usable else None
 
     def reading(v: str) -> Reading:
-        return Reading(f"{v} IS NOT NULL", f"TRY_CAST({v} AS DOUBLE)", f"TRY_CAST({v} AS DOUBLE)")
+        return Reading(f"{v} IS NOT NULL", "r.a", "r.a", struct=f"{{'a': TRY_CAST({v} AS DOUBLE)}}")
 
     def sql(parsed: Any, _: str) -> tuple[str, str]:
         literal = f"CAST({quote(repr(parsed))} AS DOUBLE)"
@@ -186,7 +190,7 @@ def _age_kind() -> Kind:
         t = f"trim({v}, ' ')"
         factor = f"(CASE substr({t}, 4, 1) " + " ".join(f"WHEN '{u}' THEN {n}" for u, n in _DAYS.items()) + " END)"
         number = f"(TRY_CAST(substr({t}, 1, 3) AS INTEGER) * {factor})"
-        return Reading(f"regexp_full_match({t}, {quote(_AGE)})", number, number)
+        return Reading(f"regexp_full_match({t}, {quote(_AGE)})", "r.a", "r.a", struct=f"{{'a': {number}}}")
 
     return Kind("age", ("AS",), parse, read, reading, lambda parsed, _: (str(parsed), str(parsed)), _same)
 
@@ -205,10 +209,12 @@ def _moment_kind(form: Format, vr: str) -> Kind:
     def sql_bound(parsed: Moments, offset: str) -> tuple[str, str]:
         return moments.sql_seen_from(parsed, "first", offset), moments.sql_seen_from(parsed, "last", offset)
 
-    return Kind(
-        form.word, (vr,), partial(moments.parse, form), read, lambda v: Reading(*moments.sql_read(form, v)), sql_bound, bound,
-        is_range=partial(moments.is_range, form),
-    )  # fmt: skip
+    def reading(v: str) -> Reading:
+        valid, struct = moments.sql_read(form, v)
+        return Reading(valid, "r.a", "r.b", "r.o", struct)
+
+    parse, is_range = partial(moments.parse, form), partial(moments.is_range, form)
+    return Kind(form.word, (vr,), parse, read, reading, sql_bound, bound, is_range=is_range)
 
 
 def _stripped(text: str) -> str:
@@ -268,12 +274,6 @@ def sql_text_forms(kind: Kind, values: str) -> str:
 
 
 def sql_reading(kind: Kind, v: str, body: Callable[[Reading], str]) -> str:
-    """`body` over the reading of a value, with each part computed once; NULL when the value means nothing."""
+    """`body` over the reading of a value; NULL when the value means nothing."""
     r = kind.sql_read(v)
-    if r.first == v:
-        return body(r)
-    if r.last == r.first:
-        parts, inner = f"{{'a': {r.first}}}", Reading("true", "r.a", "r.a")
-    else:
-        parts, inner = f"{{'a': {r.first}, 'b': {r.last}, 'o': {r.offset}}}", Reading("true", "r.a", "r.b", "r.o")
-    return f"(CASE WHEN {r.valid} THEN {let('r', parts, body(inner))} END)"
+    return f"(CASE WHEN {r.valid} THEN {let('r', r.struct, body(r))} END)" if r.struct else body(r)

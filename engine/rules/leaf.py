@@ -14,7 +14,7 @@ from engine.dicom.paths import TagPath
 from engine.rules.condition import SenderTest, TagLeaf
 from engine.rules.kinds import KINDS, Kind, kind_of, kinds_of, sql_reading, sql_text_forms, text_forms
 from engine.rules.ops import OPS, Op, compile_regex
-from engine.rules.sql import any_of, quote, quote_list, test_any
+from engine.rules.sql import any_of, let, quote, quote_list, test_any
 
 __all__ = ["Leaf", "sender_leaf", "text_test"]
 
@@ -93,11 +93,14 @@ class Leaf:
             read = kind.sql_read(v).first
             return any_of(f"regexp_matches({read}, {quote(self._folded(kind, value))})" for value in self.values)
         parsed = self._parsed(kind)
+        if not parsed:
+            return "false"
         if self.op.word in ("eq", "in") and len(parsed) > 1 and kind.sql_read(v).first == v:
             return f"{v} IN ({', '.join(kind.sql_bound(p, 'NULL')[0] for p in parsed)})"
         sql = self.op.sql
         assert sql is not None
-        return sql_reading(kind, v, lambda r: any_of(sql(r, kind.sql_bound(p, r.offset)) for p in parsed))
+        some = "{0}" if not (self.op.ordered and kind.blank) else "({1} <> '' AND {0})"
+        return sql_reading(kind, v, lambda r: some.format(any_of(sql(r, kind.sql_bound(p, r.offset)) for p in parsed), r.first))
 
     def _folds(self, kind: Kind) -> bool:
         return self.ignore_case and (kind.parts or "LO" in kind.vrs)
@@ -138,9 +141,13 @@ class Leaf:
         compare, read = self.op.test, kind.read
         assert compare is not None
 
+        blank = self.op.ordered and kind.blank
+
         def test(value: Any) -> bool:
             span = read(value)
-            return span is not None and any(compare(span, bound(value)) for bound in bounds)
+            if span is None or (blank and span[0] == ""):
+                return False
+            return any(compare(span, bound(value)) for bound in bounds)
 
         return _any_form(kind, [test]) if kind.parts else test
 
@@ -186,15 +193,20 @@ class Leaf:
         return [(vrs, sql) for sql, vrs in out.items()]
 
     def _sql_element(self, e: str, *, negative: bool) -> str:
-        values = f"json_extract_string({e}, '$.Value[*]')"
-        values = f"(CASE WHEN len({values}) = 0 THEN [''] ELSE {values} END)"
-        turned = "NOT " if negative else ""
-        when = " ".join(
-            f"WHEN json_extract_string({e}, '$.vr') IN ({', '.join(map(quote, vrs))}) "
-            f"THEN {turned}({sql.replace('{values}', values)})"
-            for vrs, sql in self._branches()
-        )
-        return f"CASE {when} END" if when else "false"
+        vr, values = f"json_extract_string({e}, '$.vr')", f"json_extract_string({e}, '$.Value[*]')"
+        branches = self._branches()
+        if len(branches) > 1:  # read once for all of them
+            return let("h", f"{{'t': {vr}, 'v': {values}}}", _by_vr(branches, "h.t", "h.v", negative=negative))
+        return _by_vr(branches, vr, values, negative=negative)
+
+
+def _by_vr(branches: list[tuple[tuple[str, ...], str]], vr: str, values: str, *, negative: bool) -> str:
+    values = f"(CASE WHEN len({values}) = 0 THEN [''] ELSE {values} END)"
+    turned = "NOT " if negative else ""
+    when = " ".join(
+        f"WHEN {vr} IN ({', '.join(map(quote, vrs))}) THEN {turned}({sql.replace('{values}', values)})" for vrs, sql in branches
+    )
+    return f"CASE {when} END" if when else "false"
 
 
 def sender_leaf(condition: SenderTest) -> Leaf:

@@ -12,7 +12,7 @@ from calendar import monthrange
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from engine.rules.sql import quote
+from engine.rules.sql import let, quote
 
 __all__ = ["DATE", "DATE_TIME", "TIME", "Format", "Moments", "is_range", "parse", "read", "sql_read", "sql_seen_from"]
 
@@ -152,46 +152,39 @@ def _of_rule(form: Format, text: str) -> Moments | None:
     return moments._replace(last=digits + "999999")
 
 
-def sql_read(form: Format, v: str) -> tuple[str, str, str, str]:
-    """SQL for (whether it is a moment, first, last, offset in minutes or NULL) of a text."""
+def sql_read(form: Format, v: str) -> tuple[str, str]:
+    """SQL of a text for whether it is a moment, and for a struct of its first (a), last (b) and offset (o, or NULL)."""
     t = f"trim({v}, ' ')"
     valid = f"regexp_full_match({t}, {quote(form.pattern.pattern)})"
-    # digits of fixed place, then the fraction: separators and the offset taken off
-    bare = f"regexp_replace(replace({t}, ':', ''), '[+-][0-9]{{4}}$', '')" if form.has_offset else f"replace({t}, ':', '')"
-    seconds = len(form.earliest) - 6
+    # d: the digits of fixed place, f: the fraction, s: the offset as it is written; separators are taken off
     if form is TIME:
-        digits, fraction = f"split_part({bare}, '.', 1)", f"split_part({bare}, '.', 2)"
+        bare = f"replace({t}, ':', '')"
+        written = f"{{'d': split_part({bare}, '.', 1), 'f': split_part({bare}, '.', 2), 's': ''}}"
     else:
-        parts = f"regexp_extract({bare}, '^([0-9]{{4}})[.]?([0-9]{{0,2}})[.]?([0-9]{{0,8}})[.]?([0-9]*)$', ['y', 'm', 'd', 'f'])"
-        digits, fraction = f"({parts}.y || {parts}.m || {parts}.d)", f"{parts}.f"
-    first = (
-        f"(CASE WHEN length({digits}) = {seconds} THEN rpad({digits} || {fraction}, {seconds + 6}, '0') "
-        f"ELSE {digits} || substr({quote(form.earliest)}, length({digits}) + 1) END)"
-    )
-    last = (
-        f"(CASE WHEN length({digits}) = {seconds} THEN rpad({digits} || {fraction}, {seconds + 6}, '0') "
-        f"{_sql_month(form, digits)}ELSE {digits} || substr({quote(form.latest)}, length({digits}) + 1) END)"
-    )
-    offset = "NULL"
-    if form.has_offset:
-        o = f"regexp_extract({t}, '[+-][0-9]{{4}}$')"
-        offset = (
-            f"(CASE WHEN {o} = '' THEN NULL ELSE (CASE WHEN starts_with({o}, '-') THEN -1 ELSE 1 END) "
-            f"* (CAST(substr({o}, 2, 2) AS INTEGER) * 60 + CAST(substr({o}, 4, 2) AS INTEGER)) END)"
-        )
-    return valid, first, last, offset
+        shape = quote(r"^(\d{4})\.?(\d{0,2})\.?(\d{0,8})\.?(\d*)([+-]\d{4})?$")
+        match = f"regexp_extract(replace({t}, ':', ''), {shape}, ['y', 'm', 'd', 'f', 's'])"
+        written = let("m", match, "{'d': m.y || m.m || m.d, 'f': m.f, 's': m.s}")
+    length = len(form.earliest)
+    exact = f"WHEN length(w.d) = {length - 6} THEN rpad(w.d || w.f, {length}, '0')"
+    first = f"CASE {exact} ELSE w.d || substr({quote(form.earliest)}, length(w.d) + 1) END"
+    last = f"CASE {exact} {_sql_month(form)}ELSE w.d || substr({quote(form.latest)}, length(w.d) + 1) END"
+    sign = "(CASE WHEN starts_with(w.s, '-') THEN -1 ELSE 1 END)"
+    minutes = f"{sign} * (CAST(substr(w.s, 2, 2) AS INTEGER) * 60 + CAST(substr(w.s, 4, 2) AS INTEGER))"
+    offset = f"CASE WHEN w.s <> '' THEN {minutes} END" if form.has_offset else "NULL"
+    return valid, let("w", written, f"{{'a': {first}, 'b': {last}, 'o': {offset}}}")
 
 
-def _sql_month(form: Format, digits: str) -> str:
+def _sql_month(form: Format) -> str:
+    """The last moment of a month."""
     if form is TIME:
         return ""
-    year = f"CAST(substr({digits}, 1, 4) AS INTEGER)"
+    year, month = "CAST(substr(w.d, 1, 4) AS INTEGER)", "substr(w.d, 5, 2)"
     leap = f"({year} % 4 = 0 AND ({year} % 100 <> 0 OR {year} % 400 = 0))"
     days = (
-        f"CASE WHEN substr({digits}, 5, 2) IN ('04', '06', '09', '11') THEN '30' WHEN substr({digits}, 5, 2) <> '02' THEN '31' "
+        f"CASE WHEN {month} IN ('04', '06', '09', '11') THEN '30' WHEN {month} <> '02' THEN '31' "
         f"WHEN {leap} THEN '29' ELSE '28' END"
     )
-    return f"WHEN length({digits}) = 6 THEN {digits} || {days} || '{form.latest[8:]}' "
+    return f"WHEN length(w.d) = 6 THEN w.d || {days} || '{form.latest[8:]}' "
 
 
 def sql_seen_from(bound: Moments, key: str, offset: str) -> str:

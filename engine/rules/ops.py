@@ -2,7 +2,8 @@
 
 Python decides what arrives, SQL asks the same of history; a property test holds the two equal. A negative operator is the
 positive one turned round: where a positive one needs any of several values to hold, its negative needs all of them not to.
-An element that is there but empty counts as one empty text; one that is missing satisfies nothing, not even `ne`.
+An element that is there but empty counts as one empty text, which is neither before nor after another; one that is missing
+satisfies nothing, not even `ne`.
 """
 
 from __future__ import annotations

@@ -42,13 +42,33 @@ STAMPS = [
 ]  # fmt: skip
 AGES = ["", "045Y", "540M", "001D", "012M", "001Y", "52W", "052W", "365D", "x", "045y", "001Y\\002Y"]
 UIDS = ["", "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", "1.2.3", "1.2.3\\1.2.4", "CTImageStorage"]
-FLOATS = [0.0, -0.0, 0.1, 1.0, -1.5, 1e30, 1e-30, float("nan"), float("inf"), float("-inf"), 0.30000000000000004, 3.4e38]
+FLOATS = [
+    0.0,
+    -0.0,
+    0.1,
+    1.0,
+    -1.5,
+    1e30,
+    1e-30,
+    float("nan"),
+    float("inf"),
+    float("-inf"),
+    0.30000000000000004,
+    3.4e38,
+]
 
 POOLS: dict[str, list[str]] = {
     "CS": TEXTS, "LO": TEXTS, "SH": TEXTS, "UT": TEXTS, "LT": TEXTS, "PN": NAMES, "DS": NUMBERS, "IS": NUMBERS, "DA": DATES,
     "TM": TIMES, "DT": STAMPS, "AS": AGES, "UI": UIDS,
 }  # fmt: skip
-INTEGERS = {"US": (0, 65535), "SS": (-32768, 32767), "UL": (0, 2**32 - 1), "SL": (-(2**31), 2**31 - 1), "UV": (0, 2**64 - 1), "SV": (-(2**63), 2**63 - 1)}
+INTEGERS = {
+    "US": (0, 65535),
+    "SS": (-32768, 32767),
+    "UL": (0, 2**32 - 1),
+    "SL": (-(2**31), 2**31 - 1),
+    "UV": (0, 2**64 - 1),
+    "SV": (-(2**63), 2**63 - 1),
+}
 BINARY = ["OB", "UN", "OW"]
 
 TAGS: dict[int, str] = {
@@ -75,9 +95,43 @@ OPERATORS = [
     "eq", "ne", "gt", "ge", "lt", "le", "exists", "not_exists", "contains", "not_contains", "startswith", "endswith", "regex",
     "not_regex", "in", "not_in",
 ]  # fmt: skip
-PATTERNS = ["^CT$", "T", "(?i)ct", "^$", "[[:alpha:]]+", r"\d+", "a.b", "Doe|Roe", r"\pL", "x{2,5}", r"^(\d+)\.?$", r"\Qa.b\E", "(?s)a.b", r"\z"]
-RANGES = ["20240101-20240630", "-2024", "20240131-", "10-1030", "2024010100-202402+0000", "20240229103000+0100-20240229110000+0100", "-2024+0100"]
-ADDRESSES = ["", "10.1.2.3", "10.1.255.255", "10.2.0.0", "::ffff:10.1.2.3", "2001:db8::1", "2001:0DB8:0::1", "fe80::1%eth0", "host", "1.2.3"]
+PATTERNS = [
+    "^CT$",
+    "T",
+    "(?i)ct",
+    "^$",
+    "[[:alpha:]]+",
+    r"\d+",
+    "a.b",
+    "Doe|Roe",
+    r"\pL",
+    "x{2,5}",
+    r"^(\d+)\.?$",
+    r"\Qa.b\E",
+    "(?s)a.b",
+    r"\z",
+]
+RANGES = [
+    "20240101-20240630",
+    "-2024",
+    "20240131-",
+    "10-1030",
+    "2024010100-202402+0000",
+    "20240229103000+0100-20240229110000+0100",
+    "-2024+0100",
+]
+ADDRESSES = [
+    "",
+    "10.1.2.3",
+    "10.1.255.255",
+    "10.2.0.0",
+    "::ffff:10.1.2.3",
+    "2001:db8::1",
+    "2001:0DB8:0::1",
+    "fe80::1%eth0",
+    "host",
+    "1.2.3",
+]
 SUBNETS = ["10.1.0.0/16", "10.1.2.3/32", "0.0.0.0/0", "2001:db8::/32", "::/0", "::ffff:10.1.0.0/112", "fe80::/10"]
 SENDERS = ["", "CT01", "ct01", "MR", "CT", "a'b", "x" * 16]
 
@@ -108,7 +162,9 @@ def _level(tags: dict[int, str], *, private: bool = True) -> st.SearchStrategy[d
     optional: dict[int, st.SearchStrategy[Any]] = {tag: _element(vr) for tag, vr in tags.items()}
     if private:
         creator = st.sampled_from(["ACME 1", "O'ACME", "SIEMENS CSA HEADER", "", "ACME 1\\X"]).map(lambda c: ("LO", c))
-        any_vr = st.sampled_from([*POOLS, *INTEGERS, "FL", "FD", *BINARY]).flatmap(lambda v: st.tuples(st.just(v), _value_of(v)))
+        any_vr = st.sampled_from([*POOLS, *INTEGERS, "FL", "FD", *BINARY]).flatmap(
+            lambda v: st.tuples(st.just(v), _value_of(v))
+        )
         item = _level({0x00080060: "CS", 0x00100010: "PN"}, private=False)
         optional |= {0x00290010: creator, 0x00290011: creator, 0x002900FF: creator}
         optional |= {0x00291010: any_vr, 0x00291110: any_vr, 0x0029FF10: any_vr, 0x00291011: any_vr}
@@ -122,20 +178,28 @@ def _headers() -> st.SearchStrategy[dict[int, Any]]:
     series = st.lists(inner, max_size=2).map(lambda items: ("SQ", items))
     item = st.tuples(item, st.none() | series).map(lambda t: t[0] if t[1] is None else t[0] | {INNER: t[1]})
     sequence = st.lists(item, max_size=3).map(lambda items: ("SQ", items))
-    return st.tuples(_level(TAGS), st.none() | sequence).map(lambda t: t[0] if t[1] is None else t[0] | {SEQUENCE: t[1]})
+    return st.tuples(_level(TAGS), st.none() | sequence).map(
+        lambda t: t[0] if t[1] is None else t[0] | {SEQUENCE: t[1]}
+    )
 
 
 header_elements = _headers()
 
 
-EVERYTHING = sorted({text for pool in POOLS.values() for text in pool} | set(RANGES) | {"PatientName", "00200013", "3.4e38", str(2**64 - 1)})
+EVERYTHING = sorted(
+    {text for pool in POOLS.values() for text in pool}
+    | set(RANGES)
+    | {"PatientName", "00200013", "3.4e38", str(2**64 - 1)}
+)
 DATED = {"DA", "TM", "DT"}
 
 
 def _rule_value(operator: str, vr: str) -> st.SearchStrategy[Any]:
     """Mostly what an element of that VR may hold."""
     usual = POOLS.get(vr) or (NUMBERS if vr in INTEGERS or vr in ("FL", "FD", "US or SS") else EVERYTHING)
-    value = st.sampled_from(usual + RANGES if vr in DATED else usual) | st.sampled_from(EVERYTHING) | st.text(max_size=5)
+    value = (
+        st.sampled_from(usual + RANGES if vr in DATED else usual) | st.sampled_from(EVERYTHING) | st.text(max_size=5)
+    )
     if operator in ("in", "not_in"):
         return st.lists(value, min_size=1, max_size=4)
     if operator.endswith("regex"):
@@ -174,7 +238,9 @@ def tag_leaves(draw: st.DrawFn) -> dict[str, Any]:
 @st.composite
 def sender_leaves(draw: st.DrawFn) -> dict[str, Any]:
     field = draw(st.sampled_from(ASSOCIATION_FIELDS))
-    operator = draw(st.sampled_from([*OPERATORS, *(["ip_eq", "ip_startswith", "ip_in_subnet"] * 3 if field == "source_ip" else [])]))
+    operator = draw(
+        st.sampled_from([*OPERATORS, *(["ip_eq", "ip_startswith", "ip_in_subnet"] * 3 if field == "source_ip" else [])])
+    )
     pool = st.sampled_from(SENDERS + ADDRESSES + SUBNETS + PATTERNS)
     test: dict[str, Any] = {"op": operator}
     if operator in ("in", "not_in"):
@@ -198,15 +264,31 @@ def trees(leaves: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 clocks = st.integers(0, 1440).map(lambda m: f"{m // 60:02d}:{m % 60:02d}")
 ranges = st.fixed_dictionaries(
-    {"start": clocks, "end": clocks, "days": st.lists(st.sampled_from(["mon", "tue", "wed", "thu", "fri", "sat", "sun"]), min_size=1, max_size=7)}
+    {
+        "start": clocks,
+        "end": clocks,
+        "days": st.lists(st.sampled_from(["mon", "tue", "wed", "thu", "fri", "sat", "sun"]), min_size=1, max_size=7),
+    }
 )
 moments = st.integers(0, 31_000_000).map(lambda minutes: datetime(2001, 1, 1, tzinfo=UTC) + timedelta(minutes=minutes))
 schedules = st.fixed_dictionaries(
     {
         "name": st.just("s"),
-        "time_zone": st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "America/Asuncion", "Pacific/Apia"]),
+        "time_zone": st.sampled_from(
+            [
+                "UTC",
+                "Europe/Berlin",
+                "America/New_York",
+                "Australia/Lord_Howe",
+                "Asia/Kathmandu",
+                "America/Asuncion",
+                "Pacific/Apia",
+            ]
+        ),
         "ranges": st.lists(ranges, max_size=3),
-        "exceptions": st.lists(st.dates(min_value=datetime(2020, 1, 1).date(), max_value=datetime(2020, 2, 1).date()), max_size=3),
+        "exceptions": st.lists(
+            st.dates(min_value=datetime(2020, 1, 1).date(), max_value=datetime(2020, 2, 1).date()), max_size=3
+        ),
     }
 ).map(Schedule.model_validate)
 associations = st.builds(

@@ -17,7 +17,18 @@ ODD = [
     "%", "1.2.3.4%x", ":", "1:", ":1", "1.2.3.4:", "12345::", "g::", "::ffff:1.2.3.4.5", "::1.2.3", "FE80::A", " 1.2.3.4",
     "1:2:3:4:5:6:7:8:9", "::1\n", "1.2.3.4\n", "1::2:", " ::", "fe80::1%a%b", "::1.2.3.4:1", "١.2.3.4", "%::1", "a%::", "172.20.1.1", "2001:db8:7fff::1",
 ]  # fmt: skip
-SUBNETS = ["10.1.0.0/16", "10.0.0.0/7", "10.1.2.3/32", "0.0.0.0/0", "172.16.0.0/12", "::/0", "::/64", "2001:db8::/33", "::ffff:a01:0/112", "fe80::/10"]
+SUBNETS = [
+    "10.1.0.0/16",
+    "10.0.0.0/7",
+    "10.1.2.3/32",
+    "0.0.0.0/0",
+    "172.16.0.0/12",
+    "::/0",
+    "::/64",
+    "2001:db8::/33",
+    "::ffff:a01:0/112",
+    "fe80::/10",
+]
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +49,11 @@ def texts() -> list[str]:
 
 def _ask(texts: list[str], sql: str) -> list[object]:
     addresses = pa.table({"n": range(len(texts)), "ip": texts})
-    return [found for (found,) in duckdb.execute(f"SELECT {sql} FROM addresses ORDER BY n").fetchall()] if addresses else []
+    return (
+        [found for (found,) in duckdb.execute(f"SELECT {sql} FROM addresses ORDER BY n").fetchall()]
+        if addresses
+        else []
+    )
 
 
 def test_python_and_sql_read_every_text_alike(texts: list[str]) -> None:
@@ -58,7 +73,11 @@ def test_python_and_sql_agree_on_subnets(texts: list[str], subnet: str) -> None:
 @pytest.mark.parametrize(
     ("subnet", "inside", "outside"),
     [
-        ("10.1.0.0/16", ["10.1.0.0", "10.1.255.255", "::ffff:10.1.2.3", "0:0::ffff:0a01:0203"], ["10.2.0.0", "10.0.255.255", "::1"]),
+        (
+            "10.1.0.0/16",
+            ["10.1.0.0", "10.1.255.255", "::ffff:10.1.2.3", "0:0::ffff:0a01:0203"],
+            ["10.2.0.0", "10.0.255.255", "::1"],
+        ),
         ("::ffff:10.1.0.0/112", ["10.1.2.3"], ["10.2.2.3"]),
         ("2001:db8::/32", ["2001:0DB8::1", "2001:db8:ffff::"], ["2001:db9::", "10.1.2.3"]),
         ("0.0.0.0/0", ["255.255.255.255"], ["::1", "2001::"]),
@@ -73,7 +92,12 @@ def test_what_lies_in_a_subnet(subnet: str, inside: list[str], outside: list[str
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("10.1.0.1/16", "the subnet is 10.1.0.0/16"), ("10.1/16", "is not a subnet"), ("10.1.0.0/33", "is not a subnet"), ("x", "is not a subnet")],
+    [
+        ("10.1.0.1/16", "the subnet is 10.1.0.0/16"),
+        ("10.1/16", "is not a subnet"),
+        ("10.1.0.0/33", "is not a subnet"),
+        ("x", "is not a subnet"),
+    ],
 )
 def test_a_wrong_subnet_is_said_in_words(text: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):

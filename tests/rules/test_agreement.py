@@ -39,7 +39,11 @@ def python_says(rule: Rule, schedules: list[Schedule], instance: tuple[Header, A
 def sql_says(sql: str, instances: list[tuple[Header, Association, datetime]], extract: str | None = None) -> list[Any]:
     instances_table = _table([row(*one) for one in instances])
     source = f"(SELECT *, {extract} AS x FROM instances_table)" if extract else "instances_table"
-    return [answer for (answer,) in CONNECTION.execute(f"SELECT {sql} FROM {source}").fetchall()] if instances_table else []
+    return (
+        [answer for (answer,) in CONNECTION.execute(f"SELECT {sql} FROM {source}").fetchall()]
+        if instances_table
+        else []
+    )
 
 
 def agree(rule: Rule, schedules: list[Schedule], instances: list[tuple[Header, Association, datetime]]) -> None:
@@ -51,7 +55,9 @@ def agree(rule: Rule, schedules: list[Schedule], instances: list[tuple[Header, A
 
 
 instances = st.lists(
-    st.tuples(some.header_elements.map(header), some.associations, some.moments), min_size=PER_EXAMPLE, max_size=PER_EXAMPLE
+    st.tuples(some.header_elements.map(header), some.associations, some.moments),
+    min_size=PER_EXAMPLE,
+    max_size=PER_EXAMPLE,
 )
 LOOSE = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 

@@ -72,7 +72,9 @@ def test_a_sender_that_cannot_be() -> None:
 
 def test_a_condition_that_is_always_true() -> None:
     assert found(rule("a", {"any": [CT, {"not": CT}]})) == [("a", "always", ())]
-    assert found(rule("a", {"any": [leaf("Modality", "exists"), leaf("Modality", "not_exists")]})) == [("a", "always", ())]
+    assert found(rule("a", {"any": [leaf("Modality", "exists"), leaf("Modality", "not_exists")]})) == [
+        ("a", "always", ())
+    ]
     assert found(rule("a")) == []  # a rule without a condition is meant to take everything
     assert found(rule("a", {"any": [CT, leaf("Modality", "ne", "CT")]})) == []  # a missing one is neither
 
@@ -87,7 +89,9 @@ def test_rules_that_an_earlier_one_covers() -> None:
     assert found(rule("a"), rule("b", CT), **FIRST) == [("b", "covered", ("a",))]
     assert found(rule("a", CT), rule("b", leaf("Modality", "in", ["CT"])), **FIRST) == [("b", "equal", ("a",))]
     assert found(rule("a", leaf("Modality", "in", ["CT", "MR"])), rule("b", MR), **FIRST) == [("b", "covered", ("a",))]
-    assert found(rule("a", leaf("StudyDate", "ge", "2020")), rule("b", leaf("StudyDate", "gt", "202406")), **FIRST) == [("b", "covered", ("a",))]
+    assert found(rule("a", leaf("StudyDate", "ge", "2020")), rule("b", leaf("StudyDate", "gt", "202406")), **FIRST) == [
+        ("b", "covered", ("a",))
+    ]
 
 
 def test_what_ends_nothing_covers_nothing() -> None:
@@ -99,7 +103,9 @@ def test_what_ends_nothing_covers_nothing() -> None:
 
 
 def test_narrower_sources_and_the_same_schedule_are_covered() -> None:
-    assert found(rule("a", sources=["web", "ct"], schedule="s"), rule("b", CT, sources=["ct"], schedule="s"), **FIRST) == [("b", "covered", ("a",))]
+    assert found(
+        rule("a", sources=["web", "ct"], schedule="s"), rule("b", CT, sources=["ct"], schedule="s"), **FIRST
+    ) == [("b", "covered", ("a",))]
 
 
 def test_rules_that_earlier_ones_cover_together() -> None:
@@ -131,7 +137,11 @@ def test_rules_that_matched_nothing_in_history() -> None:
     connection = duckdb.connect()
     connection.execute('CREATE TABLE decisions AS SELECT * FROM (VALUES (\'main\', \'a\', true, now()), (\'main\', \'b\', false, now()), '
                        "('main', 'b', false, now()), ('main', 'c', true, now() - to_days(40))) t(ruleset, rule, matched, \"at\")")  # fmt: skip
-    rulesets = [Ruleset.model_validate({"name": "main", "priority": 1, "rules": [rule(n) for n in "abc"] + [rule("d", state="off")]})]
+    rulesets = [
+        Ruleset.model_validate(
+            {"name": "main", "priority": 1, "rules": [rule(n) for n in "abc"] + [rule("d", state="off")]}
+        )
+    ]
     findings = idle(rulesets, lambda sql: connection.sql(sql).to_arrow_table())
     assert [(f.rule, f.words) for f in findings] == [
         ("b", "It matched none of the 2 instances that it was asked of in the last 30 days."),

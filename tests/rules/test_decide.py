@@ -76,9 +76,7 @@ def test_all_matches_makes_a_branch_of_each_and_first_match_only_of_the_first() 
 
 
 def test_first_match_ends_its_own_ruleset_only() -> None:
-    decision = decide(
-        ruleset(rule("a"), rule("b"), mode="FIRST_MATCH"), ruleset(rule("c"), name="other", priority=20)
-    )
+    decision = decide(ruleset(rule("a"), rule("b"), mode="FIRST_MATCH"), ruleset(rule("c"), name="other", priority=20))
     assert [b.rule for b in decision.branches] == ["a", "c"]
 
 
@@ -125,7 +123,9 @@ def test_a_branch_without_morphs_is_the_received_header_itself() -> None:
 # --- what a rule asks beside tags ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("sources", "found"), [([], True), (["modalities"], True), (["dimse_listener"], True), (["stow_rs", "web"], False)])
+@pytest.mark.parametrize(
+    ("sources", "found"), [([], True), (["modalities"], True), (["dimse_listener"], True), (["stow_rs", "web"], False)]
+)
 def test_sources_by_name_or_by_kind(sources: list[str], found: bool) -> None:
     verdict = decide(ruleset(rule("a", sources=sources))).verdicts[0]
     assert verdict.matched is found
@@ -135,7 +135,11 @@ def test_sources_by_name_or_by_kind(sources: list[str], found: bool) -> None:
 
 def test_the_schedule_looks_at_the_time_of_receipt() -> None:
     office = Schedule.model_validate(
-        {"name": "office", "time_zone": "Europe/Berlin", "ranges": [{"days": ["tue"], "start": "07:00", "end": "12:30"}]}
+        {
+            "name": "office",
+            "time_zone": "Europe/Berlin",
+            "ranges": [{"days": ["tue"], "start": "07:00", "end": "12:30"}],
+        }
     )
     rules = ruleset(rule("a", schedule="office"))
     assert matched(decide(rules, schedules=[office], at=datetime(2026, 11, 24, 11, 29, tzinfo=UTC))) == ["a"]
@@ -173,23 +177,41 @@ def test_the_sender_is_asked(association: Any, found: bool, reason: str) -> None
 
 
 def test_reasons_name_the_leaf_that_decided_and_the_value_seen() -> None:
-    seen = header(Modality="MR", PatientID="", ImageType="ORIGINAL\\PRIMARY", OtherPatientIDsSequence=[{}], PatientComments="x" * 100)
+    seen = header(
+        Modality="MR",
+        PatientID="",
+        ImageType="ORIGINAL\\PRIMARY",
+        OtherPatientIDsSequence=[{}],
+        PatientComments="x" * 100,
+    )
     assert reasons(CT, seen) == ("Modality eq CT: is MR",)
-    assert reasons({"tag": "AccessionNumber", "op": "startswith", "value": "TEST"}, seen) == ("AccessionNumber startswith TEST: missing",)
+    assert reasons({"tag": "AccessionNumber", "op": "startswith", "value": "TEST"}, seen) == (
+        "AccessionNumber startswith TEST: missing",
+    )
     assert reasons({"tag": "PatientID", "op": "ne", "value": ""}, seen) == ('PatientID ne "": empty',)
-    assert reasons({"tag": "ImageType", "op": "contains", "value": "X"}, seen) == ("ImageType contains X: is ORIGINAL, PRIMARY",)
-    assert reasons({"tag": "OtherPatientIDsSequence", "op": "exists"}, seen) == ("OtherPatientIDsSequence exists: there (VR SQ)",)
+    assert reasons({"tag": "ImageType", "op": "contains", "value": "X"}, seen) == (
+        "ImageType contains X: is ORIGINAL, PRIMARY",
+    )
+    assert reasons({"tag": "OtherPatientIDsSequence", "op": "exists"}, seen) == (
+        "OtherPatientIDsSequence exists: there (VR SQ)",
+    )
     assert reasons({"tag": "PatientComments", "op": "exists"}, seen) == (f"PatientComments exists: is {'x' * 64}…",)
 
 
 def test_reasons_of_trees() -> None:
     seen = header(Modality="CT", PatientID="P1")
     test = {"tag": "PatientID", "op": "startswith", "value": "TEST"}
-    assert reasons({"all": [CT, {"not": test}]}, seen) == ("Modality eq CT: is CT", "not PatientID startswith TEST: is P1")
+    assert reasons({"all": [CT, {"not": test}]}, seen) == (
+        "Modality eq CT: is CT",
+        "not PatientID startswith TEST: is P1",
+    )
     assert reasons({"all": [CT, test, MR]}, seen) == ("PatientID startswith TEST: is P1",)
     assert reasons({"any": [MR, test]}, seen) == ("Modality eq MR: is CT", "PatientID startswith TEST: is P1")
     assert reasons({"any": [MR, CT, test]}, seen) == ("Modality eq CT: is CT",)
-    assert reasons({"not": {"any": [MR, test]}}, seen) == ("not Modality eq MR: is CT", "not PatientID startswith TEST: is P1")
+    assert reasons({"not": {"any": [MR, test]}}, seen) == (
+        "not Modality eq MR: is CT",
+        "not PatientID startswith TEST: is P1",
+    )
 
 
 def test_a_rule_that_asks_nothing_says_so() -> None:
@@ -233,7 +255,9 @@ def test_a_shadow_rule_that_errs_does_not_hold_live_traffic_but_says_so() -> Non
     decision = decide(ruleset(rule("a", state="shadow", when=INSIDE), rule("b")), seen=_cut_off())
     assert [b.rule for b in decision.branches] == ["b"] and decision.shadows == ()
     assert not decision.verdicts[0].matched
-    assert decision.verdicts[0].reasons[0].startswith("it erred, and would have held the instance: Ruleset main, rule a: ")
+    assert (
+        decision.verdicts[0].reasons[0].startswith("it erred, and would have held the instance: Ruleset main, rule a: ")
+    )
 
 
 # --- cost ---------------------------------------------------------------------------------------------
@@ -267,5 +291,10 @@ def test_an_element_is_decoded_once_for_all_rules() -> None:
             return super().find(path)
 
     seen = Counting.read(file(Modality="CT", PatientID="P1"))
-    decide(ruleset(*[rule(f"r{c}", when={"all": [CT, {"not": MR}, {"tag": "PatientID", "op": "exists"}]}) for c in "abcdef"]), seen=seen)
+    decide(
+        ruleset(
+            *[rule(f"r{c}", when={"all": [CT, {"not": MR}, {"tag": "PatientID", "op": "exists"}]}) for c in "abcdef"]
+        ),
+        seen=seen,
+    )
     assert sorted(looked) == ["Modality", "PatientID"]

@@ -17,7 +17,9 @@ NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
 def _rule(name: str, when: Any, *destinations: str, **more: Any) -> Rule:
-    return Rule.model_validate({"name": name, "priority": ord(name[0]), "when": when, "destinations": list(destinations), **more})
+    return Rule.model_validate(
+        {"name": name, "priority": ord(name[0]), "when": when, "destinations": list(destinations), **more}
+    )
 
 
 def _is(tag: str, value: str) -> dict[str, str]:
@@ -41,7 +43,8 @@ def history() -> Query:
     types = {"received_at": pa.timestamp("us", tz="UTC")}
     names = list(rows[0])
     table = pa.table(
-        {name: [one[name] for one in rows] for name in names}, schema=pa.schema([(n, types.get(n, pa.string())) for n in names])
+        {name: [one[name] for one in rows] for name in names},
+        schema=pa.schema([(n, types.get(n, pa.string())) for n in names]),
     )
     connection = duckdb.connect()
     connection.register("instances", table)
@@ -53,17 +56,31 @@ def test_a_draft_rule_beside_the_live_ones(history: Query) -> None:
     found = what_if(draft, LIVE, [], history)
     assert (found.instances, found.unmatched_then) == (6, 1)
     assert (found.total.draft, found.total.live, found.total.gained, found.total.lost) == (2, 5, 1, 4)
-    assert {name: (c.draft, c.live) for name, c in found.rules.items()} == {"draft/us": (2, 0), "main/ct": (0, 3), "main/mr": (0, 2)}
-    assert {name: (c.gained, c.lost) for name, c in found.modalities.items()} == {"CT": (0, 3), "MR": (0, 1), "US": (1, 0)}
+    assert {name: (c.draft, c.live) for name, c in found.rules.items()} == {
+        "draft/us": (2, 0),
+        "main/ct": (0, 3),
+        "main/mr": (0, 2),
+    }
+    assert {name: (c.gained, c.lost) for name, c in found.modalities.items()} == {
+        "CT": (0, 3),
+        "MR": (0, 1),
+        "US": (1, 0),
+    }
     assert found.sources["modalities"].draft == 2
-    assert [(s["id"], s["patient_id"], s["rules"]) for s in found.gained] == [("b/0", "P0", {"draft": ["draft/us"], "live": []})]
+    assert [(s["id"], s["patient_id"], s["rules"]) for s in found.gained] == [
+        ("b/0", "P0", {"draft": ["draft/us"], "live": []})
+    ]
     assert len(found.lost) == 4
 
 
 def test_a_ruleset_takes_the_place_of_its_namesake_and_first_match_counts(history: Query) -> None:
     draft = Ruleset(name="main", priority=1, mode="FIRST_MATCH", rules=[CT, ALL])
     found = what_if(draft, LIVE, [], history)
-    assert {name: (c.draft, c.live) for name, c in found.rules.items()} == {"main/ct": (3, 3), "main/every": (3, 0), "main/mr": (0, 2)}
+    assert {name: (c.draft, c.live) for name, c in found.rules.items()} == {
+        "main/ct": (3, 3),
+        "main/every": (3, 0),
+        "main/mr": (0, 2),
+    }
     assert {name: (c.draft, c.live, c.gained, c.lost) for name, c in found.destinations.items()} == {
         "archive": (3, 0, 3, 0), "pacs": (3, 5, 0, 2), "research": (0, 2, 0, 2),
     }  # fmt: skip
@@ -92,5 +109,7 @@ def test_more_rules_than_bits_of_one_integer(history: Query) -> None:
 
 def test_chained_changes_are_said_not_to_be_judged(history: Query) -> None:
     draft = Ruleset(name="chain", priority=1, changes="chained", rules=[ALL])
-    assert what_if([draft], [], [], history).notes == ["The ruleset chain chains changes: its rules were asked of the tags as received."]
+    assert what_if([draft], [], [], history).notes == [
+        "The ruleset chain chains changes: its rules were asked of the tags as received."
+    ]
     assert what_if(ALL, [], [], history).as_json()["total"] == {"draft": 6, "live": 0, "gained": 6, "lost": 0}
