@@ -120,15 +120,17 @@ def instance_story(reader: Reader, sop_instance_uid: str, *, mask: bool = False)
     {sop_instance_uid, receptions: [{...instance, header, decisions: [...], changes: [...], deliveries: [...]}]}, the
     newest reception first; `receptions` is empty when the history does not know it. `header` is JSON as an object.
     """
-    found = reader.rows(
-        """
-        SELECT * FROM instances WHERE sop_instance_uid = $uid OR (batch, index) IN (
-            SELECT (batch, index) FROM deliveries WHERE sop_instance_uid = $uid AND index >= 0)
-        ORDER BY "at" DESC LIMIT 100
-        """,
+    sent_as = reader.rows(
+        "SELECT DISTINCT batch || '/' || index AS id FROM deliveries WHERE sop_instance_uid = $uid AND index >= 0",
         {"uid": sop_instance_uid},
-        mask=mask,
     )
+    bound: dict[str, Any] = {"uid": sop_instance_uid}
+    test = "sop_instance_uid = $uid"
+    if sent_as:
+        bound["ids"] = [row["id"] for row in sent_as]
+        test += " OR list_contains($ids::VARCHAR[], batch || '/' || index)"
+    sql = f'SELECT * FROM instances WHERE {test} ORDER BY "at" DESC LIMIT 100'  # noqa: S608  (our own text)
+    found = reader.rows(sql, bound, mask=mask)
     for one in found:
         here = {"batch": one["batch"], "index": one["index"]}
         header = one.get("header")

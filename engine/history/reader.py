@@ -1,8 +1,9 @@
-"""Reading history: SQL over the views, in a DuckDB of its own for each query, so that nobody waits for anybody.
+"""Reading history: SQL over the views, in an in-memory DuckDB over the Parquet files.
 
-The connection can read files of the history folder and nothing else, its settings are locked, and `lockdown` has seen
-the SQL; so a person's query may be run as it is. Writers are never locked: they only ever add files, and a file that
-goes away while it is being read (compaction, retention) makes the query start again on what is there now.
+Each query has a connection and views of its own, over the files that count at that moment. The database can read files
+of the history folder and nothing else, its settings are locked, and `lockdown` has seen the SQL; so a person's query may
+be run as it is. Writers are never locked: they only ever add files, and a file that goes away while it is being read
+(compaction, retention) makes the query start again on what is there now.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -53,6 +55,9 @@ class Reader:
         self._dir = history_dir.resolve()
         self._memory = memory
         self._threads = threads
+        self._lock = threading.Lock()
+        self._databases: dict[int, duckdb.DuckDBPyConnection] = {}
+        """By process: a forked child cannot use its parent's (whose threads it has not), and must not close it."""
 
     def query(
         self,
@@ -133,9 +138,16 @@ class Reader:
         return sql_problem(words.replace(str(self._dir), "history"))
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
+        with self._lock:
+            database = self._databases.get(os.getpid())
+            if database is None:
+                database = self._databases[os.getpid()] = self._locked_database()
+            return database.cursor()
+
+    def _locked_database(self) -> duckdb.DuckDBPyConnection:
         import duckdb
 
-        connection = duckdb.connect(
+        database = duckdb.connect(
             ":memory:",
             config={
                 "threads": self._threads,
@@ -145,12 +157,12 @@ class Reader:
                 "python_enable_replacements": False,
             },
         )
-        connection.execute("SET TimeZone = 'UTC'")
+        database.execute("SET GLOBAL TimeZone = 'UTC'")
         here = f"{self._dir}/"  # as it is and as a pattern: both forms of a path are looked at
-        connection.execute(f"SET allowed_directories = [{_literal(here)}, {_literal(_no_glob(here))}]")
-        connection.execute("SET enable_external_access = false")
-        connection.execute("SET lock_configuration = true")
-        return connection
+        database.execute(f"SET allowed_directories = [{_literal(here)}, {_literal(_no_glob(here))}]")
+        database.execute("SET enable_external_access = false")
+        database.execute("SET lock_configuration = true")
+        return database
 
     def _make_views(
         self, connection: duckdb.DuckDBPyConnection, used: set[str], mask: bool, damaged: frozenset[Path]

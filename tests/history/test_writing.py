@@ -136,6 +136,18 @@ def test_a_forked_child_writes_a_segment_of_its_own(tmp_path: Path) -> None:
     assert seal(tmp_path) == 3
 
 
+def test_a_forked_child_reads_with_a_database_of_its_own(tmp_path: Path) -> None:
+    Recorder(tmp_path).write("audit", [{"id": "1"}])
+    seal(tmp_path)
+    reader = Reader(tmp_path)
+    assert reader.rows("SELECT id FROM audit") == [{"id": "1"}]
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if reader.rows("SELECT id FROM audit") == [{"id": "1"}] else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert reader.rows("SELECT id FROM audit") == [{"id": "1"}]
+
+
 def test_a_write_that_the_disk_takes_only_in_part_leaves_nothing_of_itself(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path)
     recorder.write("audit", [{"id": "before"}])
