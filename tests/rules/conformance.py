@@ -174,7 +174,7 @@ def rows() -> list[Row]:
     from tests.rules.test_agreement import python_says, sql_says
 
     out = []
-    for vr in SAMPLES:
+    for vr, sample in SAMPLES.items():
         instances = {case: (_instance(case, vr), SENDER, NOW) for case in CASES}
         for operator in EXPECTED:
             asked = [(case, rule) for case, rule in _rules(operator, vr)]
@@ -187,7 +187,7 @@ def rows() -> list[Row]:
                 sql_says(rule_sql(r), [instances[c]])[0] if yes and r else None
                 for (c, r), yes in zip(asked, applies, strict=True)
             )
-            out.append(Row(operator, vr, _text(SAMPLES[vr].value, vr), expected(operator, vr), python, sql))
+            out.append(Row(operator, vr, _text(sample.value, vr), expected(operator, vr), python, sql))
     return out
 
 
