@@ -8,7 +8,7 @@ from datetime import datetime
 
 from engine.dicom.header import Header
 from engine.dicom.patch import patched
-from engine.errors import Hold
+from engine.errors import Hold, Retry
 from engine.model import Change
 from engine.morphs.base import Morph
 from engine.morphs.original_attributes import Reason, record
@@ -48,7 +48,7 @@ def change(
         work.kind, work.lenient = morph.kind, morph.invalid == "warn"
         try:
             morph.apply(work)
-        except Hold as e:
+        except (Hold, Retry) as e:  # a secret that cannot be had is a person's to mend, too
             raise Hold(f"{morph.kind} {morph.tag}: {e}") from e
         except Exception as e:  # fail closed, whatever a site's own kind raises
             raise Hold(f"{morph.kind} {morph.tag} failed: {type(e).__name__}: {e}") from e

@@ -1,0 +1,51 @@
+"""Morph `remap_uid`: replaces UIDs by others, the same one always by the same."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, Self
+
+from pydantic import model_validator
+
+from engine.errors import Hold
+from engine.morphs.keyed import keyed_number
+from engine.morphs.text_change import TextChange
+from engine.morphs.work import Work
+from engine.security.secret_references import SecretReference
+
+__all__ = ["RemapUid"]
+
+SOP_CLASS_UID = 0x00080016
+VERSION_8 = 0x00000000000080008000000000000000
+KEEP = 0xFFFFFFFFFFFF0FFF3FFFFFFFFFFFFFFF
+
+
+class RemapUid(TextChange):
+    """Replaces each UID of a tag by another (2.25...), made by a secret key: the same UID always becomes the same, so that
+    references between images stay whole when they are remapped too. Without the key nobody finds the way back.
+
+    Original Attributes record the old values: switch them off in a rule that is to hide them.
+    """
+
+    label: ClassVar[str] = "Remap UID"
+    kind: Literal["remap_uid"] = "remap_uid"
+    key: SecretReference
+    """The secret key: rules that use the same key map alike."""
+
+    @model_validator(mode="after")
+    def _is_uid(self) -> Self:
+        path = self.path
+        if path.vr not in ("UI", ""):
+            raise ValueError(f"{path} holds no UIDs: its VR is {path.vr}")
+        if path.steps[-1].tag == SOP_CLASS_UID:
+            raise ValueError(f"{path} says what kind of object this is: it must stay")
+        return self
+
+    def apply(self, work: Work) -> None:
+        for place, values in self.texts(work):
+            if place.node.vr(place.tag) != "UI":
+                raise Hold(f"{place.trail} holds no UIDs here: its VR is {place.node.vr(place.tag)}.")
+            work.write(place, [f"2.25.{self._uuid(value)}" if value else "" for value in values])
+
+    def _uuid(self, uid: str) -> int:
+        """A UUID of version 8 (RFC 9562) as PS3.5 B.2 writes it behind 2.25."""
+        return (keyed_number(self.key, "uid", uid) & KEEP) | VERSION_8
