@@ -135,8 +135,10 @@ def test_rules_that_matched_nothing_in_history() -> None:
     import duckdb
 
     connection = duckdb.connect()
-    connection.execute('CREATE TABLE decisions AS SELECT * FROM (VALUES (\'main\', \'a\', true, now()), (\'main\', \'b\', false, now()), '
-                       "('main', 'b', false, now()), ('main', 'c', true, now() - to_days(40))) t(ruleset, rule, matched, \"at\")")  # fmt: skip
+    connection.execute(
+        "CREATE TABLE decisions AS SELECT * FROM (VALUES ('main', 'a', true, now()), ('main', 'b', false, now()), "
+        "('main', 'b', false, now()), ('main', 'c', true, now() - to_days(40))) t(ruleset, rule, matched, \"at\")"
+    )
     rulesets = [
         Ruleset.model_validate(
             {"name": "main", "priority": 1, "rules": [rule(n) for n in "abc"] + [rule("d", state="off")]}
@@ -158,12 +160,29 @@ def test_a_question_with_too_many_cases_is_left_open() -> None:
 # --- soundness ----------------------------------------------------------------------------------------
 
 SMALL = st.sampled_from(
-    [CT, MR, leaf("Modality", "ne", "CT"), leaf("Modality", "startswith", "C"), leaf("Modality", "exists"), leaf("Modality", "in", ["CT", "MR"]),
-     leaf("Modality", "not_exists"), leaf("Modality", "contains", "T"), leaf("StudyDate", "ge", "2024"), leaf("StudyDate", "eq", "202401"),
-     leaf("StudyDate", "lt", "20240131"), leaf("StudyDate", "le", "2024"), leaf("SliceThickness", "gt", 1), leaf("SliceThickness", "le", "1.0"),
-     leaf("SliceThickness", "eq", "0.1"), leaf("PatientName", "eq", "Doe^John"), leaf("PatientName", "startswith", "Doe"), leaf("ImageType", "not_in", ["CT", "a.b"]),
-     leaf("ImageType", "regex", "^C"), leaf("ImageType", "eq", "CT")]
-)  # fmt: skip
+    [
+        CT,
+        MR,
+        leaf("Modality", "ne", "CT"),
+        leaf("Modality", "startswith", "C"),
+        leaf("Modality", "exists"),
+        leaf("Modality", "in", ["CT", "MR"]),
+        leaf("Modality", "not_exists"),
+        leaf("Modality", "contains", "T"),
+        leaf("StudyDate", "ge", "2024"),
+        leaf("StudyDate", "eq", "202401"),
+        leaf("StudyDate", "lt", "20240131"),
+        leaf("StudyDate", "le", "2024"),
+        leaf("SliceThickness", "gt", 1),
+        leaf("SliceThickness", "le", "1.0"),
+        leaf("SliceThickness", "eq", "0.1"),
+        leaf("PatientName", "eq", "Doe^John"),
+        leaf("PatientName", "startswith", "Doe"),
+        leaf("ImageType", "not_in", ["CT", "a.b"]),
+        leaf("ImageType", "regex", "^C"),
+        leaf("ImageType", "eq", "CT"),
+    ]
+)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))

@@ -135,7 +135,8 @@ def test_numbers_and_dates_of_yaml_are_the_texts_that_were_meant() -> None:
     import yaml
 
     data = yaml.safe_load(
-        "{any: [{tag: Rows, op: in, value: [512, 1024]}, {tag: StudyDate, op: ge, value: 2024-01-31}, {tag: SliceThickness, op: lt, value: 0.5}]}"
+        "{any: [{tag: Rows, op: in, value: [512, 1024]}, {tag: StudyDate, op: ge, value: 2024-01-31}, "
+        "{tag: SliceThickness, op: lt, value: 0.5}]}"
     )
     assert [node.value for node in TAGS.validate_python(data).any] == [["512", "1024"], "20240131", "0.5"]
 

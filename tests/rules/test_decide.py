@@ -41,9 +41,13 @@ def ruleset(*rules: dict[str, Any], name: str = "main", priority: int = 10, **mo
 
 
 def decide(
-    *rulesets: Ruleset, seen: Header | None = None, association: Association = SENDER, schedules: list[Schedule] | None = None,
-    change: Any = unchanged, at: datetime = NOW,
-) -> Decision:  # fmt: skip
+    *rulesets: Ruleset,
+    seen: Header | None = None,
+    association: Association = SENDER,
+    schedules: list[Schedule] | None = None,
+    change: Any = unchanged,
+    at: datetime = NOW,
+) -> Decision:
     seen = seen or header(Modality="CT", PatientID="P1")
     return Rulebook(rulesets, schedules or []).decide(seen, association, at, change)
 
@@ -109,8 +113,11 @@ def test_chained_rules_see_and_pass_on_what_earlier_ones_changed() -> None:
     ]
     decision = decide(ruleset(*rules, changes="chained"), ruleset(rule("e"), name="other", priority=20), change=rename)
     assert [(b.rule, b.header.text("PatientID")) for b in decision.branches] == [
-        ("a", "P1a"), ("c", "P1ac"), ("d", "P1ac"), ("e", "P1"),
-    ]  # fmt: skip
+        ("a", "P1a"),
+        ("c", "P1ac"),
+        ("d", "P1ac"),
+        ("e", "P1"),
+    ]
     assert [c.after for c in decision.branches[2].changes] == ["P1a", "P1ac"]
     assert [s.header.text("PatientID") for s in decision.shadows] == ["P1ab"]
 
@@ -157,17 +164,37 @@ def test_a_schedule_that_is_not_there_is_refused_when_the_book_is_made() -> None
     [
         ({"calling_ae": {"op": "eq", "value": "CT01"}}, True, "calling_ae eq CT01: is CT01"),
         ({"calling_ae": {"op": "in", "value": ["MR", "PT"]}}, False, "calling_ae in MR, PT: is CT01"),
-        ({"called_ae": {"op": "startswith", "value": "ax", "ignore_case": True}}, True, "called_ae startswith ax (any case): is AXIOM"),
-        ({"source_ip": {"op": "ip_in_subnet", "value": "10.1.0.0/16"}}, True, "source_ip ip_in_subnet 10.1.0.0/16: is 10.1.2.3"),
-        ({"source_ip": {"op": "ip_in_subnet", "value": "10.2.0.0/16"}}, False, "source_ip ip_in_subnet 10.2.0.0/16: is 10.1.2.3"),
-        ({"source_ip": {"op": "ip_in_subnet", "value": "::ffff:10.1.0.0/112"}}, True, "source_ip ip_in_subnet ::ffff:10.1.0.0/112: is 10.1.2.3"),
-        ({"source_ip": {"op": "ip_eq", "value": "::ffff:10.1.2.3"}}, True, "source_ip ip_eq ::ffff:10.1.2.3: is 10.1.2.3"),
+        (
+            {"called_ae": {"op": "startswith", "value": "ax", "ignore_case": True}},
+            True,
+            "called_ae startswith ax (any case): is AXIOM",
+        ),
+        (
+            {"source_ip": {"op": "ip_in_subnet", "value": "10.1.0.0/16"}},
+            True,
+            "source_ip ip_in_subnet 10.1.0.0/16: is 10.1.2.3",
+        ),
+        (
+            {"source_ip": {"op": "ip_in_subnet", "value": "10.2.0.0/16"}},
+            False,
+            "source_ip ip_in_subnet 10.2.0.0/16: is 10.1.2.3",
+        ),
+        (
+            {"source_ip": {"op": "ip_in_subnet", "value": "::ffff:10.1.0.0/112"}},
+            True,
+            "source_ip ip_in_subnet ::ffff:10.1.0.0/112: is 10.1.2.3",
+        ),
+        (
+            {"source_ip": {"op": "ip_eq", "value": "::ffff:10.1.2.3"}},
+            True,
+            "source_ip ip_eq ::ffff:10.1.2.3: is 10.1.2.3",
+        ),
         ({"source_ip": {"op": "ip_startswith", "value": "10.1."}}, True, "source_ip ip_startswith 10.1.: is 10.1.2.3"),
         ({"user": {"op": "ne", "value": "x"}}, False, "user ne x: missing"),
         ({"tls_subject": {"op": "not_exists"}}, True, "tls_subject not_exists: missing"),
         ({"not": {"calling_ae": {"op": "regex", "value": "^MR"}}}, True, "not calling_ae regex ^MR: is CT01"),
     ],
-)  # fmt: skip
+)
 def test_the_sender_is_asked(association: Any, found: bool, reason: str) -> None:
     verdict = decide(ruleset(rule("a", association=association))).verdicts[0]
     assert (verdict.matched, verdict.reasons) == (found, (reason,))
@@ -238,7 +265,7 @@ def test_a_morph_that_errs_holds_the_instance_and_names_the_rule() -> None:
     def errs(rule: Rule, seen: Header) -> Any:
         raise Hold("PatientID would be longer than a LO can be.")
 
-    with pytest.raises(Hold, match="^Ruleset main, rule a: PatientID would be longer"):
+    with pytest.raises(Hold, match=r"^Ruleset main, rule a: PatientID would be longer"):
         decide(ruleset(rule("a", morphs=[SET])), change=errs)
 
 
