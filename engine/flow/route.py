@@ -1,0 +1,153 @@
+"""Routing: a ready batch is decided once, in writing, and then only what the decision says is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+
+import orjson
+
+from engine.dicom.content import Slice
+from engine.dicom.header import Header
+from engine.errors import Hold
+from engine.flow.decider import Decider
+from engine.flow.recorder import Recorder
+from engine.flow.rows import Row, change_rows, decision_row, held_row, instance_row
+from engine.rules.decide import Branch
+from engine.spool.batch import BatchInfo
+from engine.spool.plan import EVENTS, BlobWriter, Plan, PlanBranch, PlanDelivery, PlanItem, commit_plan, read_plan
+from engine.spool.spool import Spool
+
+__all__ = ["route"]
+
+
+@dataclass
+class _Draft:
+    """What is being gathered for a plan."""
+
+    blob: BlobWriter
+    branches: dict[tuple[str, str], PlanBranch] = field(default_factory=dict)
+    wanted: dict[tuple[tuple[str, str], str], list[int]] = field(default_factory=dict)
+    """(branch, destination) -> places in the branch's items."""
+    sent: set[tuple[str, int, str]] = field(default_factory=set)
+    """(destination, index, digest): equal results for the same destination go once."""
+    held: dict[str, str] = field(default_factory=dict)
+    unmatched: list[str] = field(default_factory=list)
+    rows: dict[str, list[Row]] = field(default_factory=lambda: {"instances": [], "decisions": [], "changes": []})
+
+
+def route(
+    spool: Spool,
+    batch: BatchInfo,
+    decider: Callable[[], Decider],
+    recorder: Recorder,
+    *,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Plan:
+    """Take one ready batch (its lock held) to its outbox entries. Every step may be cut off and done again.
+
+    Before the plan's rename, routing starts afresh; after it, only what the plan says is re-created.
+    """
+    plan = read_plan(batch.folder)
+    replayed = plan is not None
+    if plan is None:
+        plan = _decide(batch, decider(), now())
+    _tell(batch.folder, recorder, replayed=replayed)
+    spool.fill_box("held", batch, plan.held, plan.revision)
+    spool.fill_box("unmatched", batch, dict.fromkeys(plan.unmatched, "no live rule matched"), plan.revision)
+    routed = spool.route_done(batch)
+    spool.open_deliveries(routed, plan)
+    if not plan.deliveries:
+        spool.finish(routed.folder, plan, lock_held=True)
+    return plan
+
+
+def _decide(batch: BatchInfo, decider: Decider, now: datetime) -> Plan:
+    draft = _Draft(BlobWriter(batch.folder))
+    for path in batch.files():
+        _decide_one(draft, batch, path, decider, now)
+    keys = list(draft.branches)
+    plan = Plan(
+        batch=batch.id,
+        revision=decider.revision,
+        decided_at=now.isoformat(),
+        branches=list(draft.branches.values()),
+        deliveries=[
+            PlanDelivery(n, keys.index(key), destination, items)
+            for n, ((key, destination), items) in enumerate(draft.wanted.items())
+        ],
+        held=draft.held,
+        unmatched=draft.unmatched,
+    )
+    events = b"\n".join(orjson.dumps([view, rows]) for view, rows in draft.rows.items() if rows)
+    commit_plan(batch.folder, plan, draft.blob, events)
+    return plan
+
+
+def _decide_one(draft: _Draft, batch: BatchInfo, path: Path, decider: Decider, now: datetime) -> None:
+    index = int(path.stem)
+    header: Header | None = None
+    try:
+        header = Header.read(path)
+        decision = decider.decide(header, batch.association, batch.received_at, now)
+        row = instance_row(batch, index, path, header, decider, now)
+        changes = change_rows(batch, index, header, decision)
+    except Hold as hold:
+        draft.held[path.name] = str(hold)
+        draft.rows["instances"].append(held_row(batch, index, path, header, str(hold), decider, now))
+        return
+    live = [v for v in decision.verdicts if v.matched and v.state == "live"]
+    if not live:
+        draft.unmatched.append(path.name)
+    row["outcome"] = "routed" if live else "unmatched"
+    draft.rows["instances"].append(row)
+    draft.rows["decisions"] += [decision_row(batch, index, header, v, decider, now) for v in decision.verdicts]
+    draft.rows["changes"] += changes
+    for branch in decision.branches:
+        _add_branch(draft, index, branch)
+
+
+def _add_branch(draft: _Draft, index: int, branch: Branch) -> None:
+    key = (branch.ruleset, branch.rule)
+    plan_branch = draft.branches.setdefault(key, PlanBranch(*key))
+    header = branch.header
+    digest = _digest(header)
+    plan_branch.items.append(
+        PlanItem(
+            index=index,
+            sop_class_uid=header.sop_class_uid,
+            sop_instance_uid=header.sop_instance_uid,
+            transfer_syntax_uid=header.transfer_syntax_uid,
+            head=draft.blob.refs([header.head]),
+            data_set=draft.blob.refs(header.data_set.pieces),
+        )
+    )
+    place = len(plan_branch.items) - 1
+    for destination in branch.destinations:
+        if (destination, index, digest) not in draft.sent:
+            draft.sent.add((destination, index, digest))
+            draft.wanted.setdefault((key, destination), []).append(place)
+
+
+def _digest(header: Header) -> str:
+    """Two branches' results of one received instance are equal when their new bytes and their slices are."""
+    digest = sha256(header.head)
+    for piece in header.data_set.pieces:
+        digest.update(b"S%d+%d" % (piece.offset, piece.length) if isinstance(piece, Slice) else b"B" + piece)
+    return digest.hexdigest()
+
+
+def _tell(folder: Path, recorder: Recorder, *, replayed: bool) -> None:
+    """Hand the decision's rows to history, once; after a crash in between they are told again, marked as replayed."""
+    file = folder / EVENTS
+    try:
+        lines = file.read_bytes().splitlines()
+    except FileNotFoundError:
+        return
+    for line in lines:
+        view, rows = orjson.loads(line)
+        recorder.write(view, rows, replayed=replayed)
+    file.unlink()

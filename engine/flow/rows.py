@@ -1,0 +1,116 @@
+"""The history rows of a decision: one of each instance, of each rule's verdict, of each change."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from engine.dicom.header import Header
+from engine.errors import Hold
+from engine.flow.decider import Decider
+from engine.model import Verdict
+from engine.rules.decide import Decision
+from engine.spool.batch import BatchInfo
+
+__all__ = ["COLUMNS", "Row", "change_rows", "decision_row", "held_row", "instance_row"]
+
+Row = dict[str, Any]
+
+
+def _base(batch: BatchInfo, index: int, header: Header | None, now: datetime) -> Row:
+    return {
+        "at": now.isoformat(),
+        "node": batch.node,
+        "batch": batch.id,
+        "index": index,
+        "sop_instance_uid": header.sop_instance_uid if header else "",
+    }
+
+
+def _origin(batch: BatchInfo, index: int, path: Path, decider: Decider, now: datetime) -> Row:
+    a = batch.association
+    return {
+        "id": f"{batch.id}/{index}",
+        "source": a.source,
+        "source_kind": a.source_kind,
+        "calling_ae": a.calling_ae,
+        "called_ae": a.called_ae,
+        "source_ip": a.source_ip,
+        "user": a.user,
+        "tls_subject": a.tls_subject,
+        "received_at": batch.received_at.isoformat(),
+        "routed_at": now.isoformat(),
+        "bytes": path.stat().st_size,
+        "revision": decider.revision,
+        "held_reason": "",
+    }
+
+
+def instance_row(
+    batch: BatchInfo, index: int, path: Path, header: Header, decider: Decider, now: datetime
+) -> Row:
+    row = _base(batch, index, header, now) | _origin(batch, index, path, decider, now)
+    row["sop_class_uid"] = header.sop_class_uid
+    row["transfer_syntax_uid"] = header.transfer_syntax_uid
+    row |= columns_of(header)
+    row["header"] = orjson.dumps(header.as_json()).decode() if decider.history_headers else None
+    return row
+
+
+def held_row(
+    batch: BatchInfo, index: int, path: Path, header: Header | None, reason: str, decider: Decider, now: datetime
+) -> Row:
+    """What can be said of an instance that could not be decided: as much of its header as can be read."""
+    row = _base(batch, index, header, now) | _origin(batch, index, path, decider, now)
+    row |= {"outcome": "held", "held_reason": reason}
+    if header is not None:
+        row["sop_class_uid"] = header.sop_class_uid
+        row["transfer_syntax_uid"] = header.transfer_syntax_uid
+        for column in COLUMNS:
+            try:
+                row[column] = value_of(header, column)
+            except Hold:
+                row[column] = None  # this may be the very value that is broken; the reason says so
+    return row
+
+
+def decision_row(
+    batch: BatchInfo, index: int, header: Header, verdict: Verdict, decider: Decider, now: datetime
+) -> Row:
+    return _base(batch, index, header, now) | {
+        "id": f"{batch.id}/{index}/{verdict.ruleset}/{verdict.rule}",
+        "ruleset": verdict.ruleset,
+        "rule": verdict.rule,
+        "state": verdict.state,
+        "matched": verdict.matched,
+        "reasons": list(verdict.reasons),
+        "destinations": list(verdict.destinations),
+        "revision": decider.revision,
+    }
+
+
+def change_rows(batch: BatchInfo, index: int, header: Header, decision: Decision) -> list[Row]:
+    now = datetime.now(UTC)
+    rows = []
+    for state, branches in (("live", decision.branches), ("shadow", decision.shadows)):
+        for branch in branches:
+            for n, c in enumerate(branch.changes):
+                rows.append(
+                    _base(batch, index, header, now)
+                    | {
+                        "id": f"{batch.id}/{index}/{branch.ruleset}/{branch.rule}/{n}",
+                        "ruleset": branch.ruleset,
+                        "rule": branch.rule,
+                        "state": state,
+                        "path": c.path,
+                        "tag": c.tag,
+                        "vr": c.vr,
+                        "before": c.before,
+                        "after": c.after,
+                        "morph": c.morph,
+                    }
+                )
+    return rows

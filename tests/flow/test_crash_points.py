@@ -1,0 +1,175 @@
+"""Every crash point has one answer: the road is cut before, and after, each thing it does to the disk, and goes on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.flow.road import Road, Sink, instance, receive, split
+
+CONFIGURATION: dict[str, Any] = {
+    "destinations": [{"name": "first", "kind": "test_sink"}, {"name": "second", "kind": "test_sink"}],
+    "rulesets": [
+        {
+            "name": "main",
+            "priority": 1,
+            "rules": [
+                {
+                    "name": "ct",
+                    "priority": 1,
+                    "when": {"tag": "Modality", "op": "eq", "value": "CT"},
+                    "morphs": [{"kind": "prepend", "tag": "PatientID", "value": "H-"}],
+                    "destinations": ["first", "second"],
+                },
+                {
+                    "name": "plain",
+                    "priority": 2,
+                    "when": {"tag": "Modality", "op": "eq", "value": "CT"},
+                    "destinations": ["second"],
+                },
+            ],
+        }
+    ],
+}
+FILES = {
+    "1.1": instance("1.1"),
+    "1.2": instance("1.2"),
+    "1.3": instance("1.3", modality="MR"),  # no rule wants it
+    "1.4": b"\x08\x00\x16\x00UI\xff\xff this is no data set",  # cannot be read
+}
+TOUCHES = ("rename", "fsync", "fdatasync", "link", "unlink", "mkdir", "rmdir", "utime", "write", "open")
+
+
+class CrashError(BaseException):
+    """The process ends here: no `except Exception` may save it."""
+
+
+class Fuse:
+    """Counts what is done to the disk below a folder, and blows before or after the n-th."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.left: int | None = None
+        self.after = False
+        self._descriptors: set[int] = set()
+        self._close = os.close
+        for name in TOUCHES:
+            monkeypatch.setattr(os, name, self._wrap(getattr(os, name)))
+        monkeypatch.setattr(os, "close", self._closed)
+
+    def _closed(self, fd: int) -> None:
+        self._descriptors.discard(fd)
+        self._close(fd)
+
+    def _blow(self) -> None:
+        if self.left == 0:
+            self.left = None
+            raise CrashError
+
+    def end_process(self) -> None:
+        """The kernel closes what a process had open, and so frees its locks."""
+        for fd in self._descriptors:
+            self._close(fd)
+        self._descriptors.clear()
+
+    def _wrap(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            if self.left is None:
+                return real(*args, **kwargs)
+            self.left -= 1
+            if self.left == 0 and not self.after:
+                self.left = None
+                raise CrashError
+            try:
+                result = real(*args, **kwargs)
+                if real.__name__ == "open":
+                    self._descriptors.add(result)
+            except OSError:  # an answer that the road expects, such as "exists": the cut comes behind it too
+                self._blow()
+                raise
+            self._blow()
+            return result
+
+        return wrapped
+
+
+@pytest.fixture(autouse=True)
+def clean() -> Iterator[None]:
+    Sink.given.clear()
+    Sink.answer = None
+    yield
+    Sink.given.clear()
+
+
+@pytest.fixture
+def memory_path() -> Iterator[Path]:
+    """A folder in memory where there is one: some 300 roads are gone, and none of them needs a real disk's fsync."""
+    base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=base, prefix="axiom-test-") as folder:
+        yield Path(folder)
+
+
+def go(road: Road) -> None:
+    road.sweep()
+    road.route()
+    road.deliver()
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_cut_anywhere_between_front_door_and_destination(
+    memory_path: Path, monkeypatch: pytest.MonkeyPatch, after: bool
+) -> None:
+    fuse = Fuse(monkeypatch)
+    cuts = 0
+    for n in range(1, 10_000):
+        home = memory_path / "home"
+        Sink.given.clear()
+        road = Road(home, CONFIGURATION)
+        answered: list[str] = []
+        fuse.left, fuse.after = n, after
+        try:
+            answered += receive(road.spool, list(FILES.items()))
+            go(road)
+            crashed = False
+        except CrashError:
+            crashed = True
+        finally:
+            fuse.left = None
+            fuse.end_process()
+        again = Road(home, CONFIGURATION)  # a new process: new descriptors, new history segments
+        for _ in range(2):
+            go(again)
+        check(again, whole=len(answered) == len(FILES), crashed=crashed)
+        shutil.rmtree(home)
+        if not crashed:
+            assert cuts > 60, "the fuse must have seen the road"
+            return
+        cuts += 1
+    pytest.fail("the road never came to its end")
+
+
+def check(road: Road, *, whole: bool, crashed: bool) -> None:
+    given = Counter((name, uid) for name, uid, _ in Sink.given)
+    contents = {(name, uid, data) for name, uid, data in Sink.given}
+    instances = road.rows("select id, outcome from instances")
+    assert road.spool.batches("receiving") == road.spool.batches("ready") == road.spool.batches("routed") == []
+    assert len({r["id"] for r in instances}) == len(instances), "nothing is counted twice"
+    assert {("first", "1.1"), ("first", "1.2"), ("second", "1.1"), ("second", "1.2")} >= set(given)
+    assert sum(given.values()) <= len(contents) + (1 if crashed else 0)  # once more only what was in flight
+    told = road.rows(
+        "select distinct destination, branch, sop_instance_uid from deliveries where outcome = 'confirmed'"
+    )
+    assert len(told) == len(contents), "history agrees with what was delivered"
+    if whole:
+        assert set(given) == {(d, u) for d in ("first", "second") for u in ("1.1", "1.2")}
+        # `second` gets two branches of each image: changed and plain; a retry never makes a third content
+        assert len(contents) == 6
+        assert ("second", "1.1", split(FILES["1.1"])) in contents  # plain: exactly as it came
+        assert len(road.spool.batches("held")) == len(road.spool.batches("unmatched")) == 1
+        assert Counter(r["outcome"] for r in instances) == {"routed": 2, "unmatched": 1, "held": 1}
