@@ -29,6 +29,7 @@ class RegexReplace(TextChange):
     every: bool = True
     """Replace every find, not only the first."""
     ignore_case: bool = False
+    """Find capital and small letters alike."""
 
     @model_validator(mode="after")
     def _compiles(self) -> Self:
