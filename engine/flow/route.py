@@ -94,7 +94,7 @@ def _decide_one(draft: _Draft, batch: BatchInfo, path: Path, decider: Decider, n
         header = Header.read(path)
         decision = decider.decide(header, batch.association, batch.received_at, now)
         row = instance_row(batch, index, path, header, decider, now)
-        changes = change_rows(batch, index, header, decision)
+        changes = change_rows(batch, index, header, decision, now)
     except Hold as hold:
         draft.held[path.name] = str(hold)
         draft.rows["instances"].append(held_row(batch, index, path, header, str(hold), decider, now))

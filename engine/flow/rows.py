@@ -12,10 +12,11 @@ from engine.dicom.header import Header
 from engine.errors import Hold
 from engine.flow.decider import Decider
 from engine.model import Verdict
+from engine.rules.columns import COLUMNS, columns_of, value_of
 from engine.rules.decide import Decision
 from engine.spool.batch import BatchInfo
 
-__all__ = ["COLUMNS", "Row", "change_rows", "decision_row", "held_row", "instance_row"]
+__all__ = ["Row", "change_rows", "decision_row", "held_row", "instance_row"]
 
 Row = dict[str, Any]
 
@@ -92,8 +93,9 @@ def decision_row(
     }
 
 
-def change_rows(batch: BatchInfo, index: int, header: Header, decision: Decision) -> list[Row]:
-    now = datetime.now(UTC)
+def change_rows(
+    batch: BatchInfo, index: int, header: Header, decision: Decision, now: datetime
+) -> list[Row]:
     rows = []
     for state, branches in (("live", decision.branches), ("shadow", decision.shadows)):
         for branch in branches:
