@@ -23,6 +23,7 @@ sources:
   - {{name: modalities, kind: dimse_listener, port: {dimse}}}
 destinations:
   - {{name: nowhere, kind: nothing}}
+  - {{name: archive, kind: filesystem, path: "{folder}/archive", template: "{{PatientID}}/{{SOPInstanceUID}}.dcm"}}
   - {{name: pacs, kind: dimse, host: 127.0.0.1, port: {closed}, ae_title: PACS}}
 rulesets:
   - name: main
@@ -32,7 +33,7 @@ rulesets:
         priority: 10
         when: {{tag: Modality, op: eq, value: CT}}
         morphs: [{{kind: prepend, tag: PatientID, value: "H1-"}}]
-        destinations: [nowhere, pacs]
+        destinations: [archive, pacs]
       - name: mr
         priority: 20
         when: {{tag: Modality, op: eq, value: MR}}
@@ -50,7 +51,7 @@ class Site:
         first = connect(axiom.api, username="admin", password=axiom.password)
         assert first.client.must_change_password
         first.client.change_password(axiom.password, PASSWORD)
-        axiom.apply(CONFIGURATION.format(dimse=axiom.dimse_port, closed=free_port()))
+        axiom.apply(CONFIGURATION.format(dimse=axiom.dimse_port, closed=free_port(), folder=folder))
         wait_until(lambda: [s["state"] for s in self.workbench().status["listeners"]] == ["listening"], 60, "the listener")
         axiom.cli("send", *map(str, self.files.values()))
         wait_until(lambda: self.count("instances") == 3 and self.count("deliveries") >= 2, 60, "history")
@@ -102,7 +103,7 @@ def test_today_tells_what_came_and_what_needs_a_person(open_real: Any) -> None:
 def test_the_whole_story_of_an_image(site: Site, open_real: Any) -> None:
     uid = site.workbench().history("select sop_instance_uid from instances where modality = 'CT'")["sop_instance_uid"][0]
     words = said(open_real("instance", uid=uid))
-    for expected in ("Received, and safe on disk", "main › ct", "PatientID", "H1-", "nowhere has it", "pacs not now"):
+    for expected in ("Received, and safe on disk", "main › ct", "PatientID", "H1-", "archive has it", "pacs not now"):
         assert expected in words
 
 
