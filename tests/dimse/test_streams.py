@@ -18,6 +18,7 @@ from pydicom import dcmread
 
 from engine.destinations.dimse import Dimse
 from engine.dicom.content import Content, Slice
+from engine.dicom.file_meta import encode_head
 from engine.dicom.network.command import C_STORE_RQ, Command, encode_command
 from engine.dicom.network.messages import COMMAND, DATA_SET, LAST
 from engine.dicom.network.wire import ConnectionLost
@@ -25,8 +26,8 @@ from engine.model import Outcome
 from engine.spool.intake import SpoolIntake
 from tests.dimse.support import (
     CT,
+    EXPLICIT,
     Caller,
-    FolderBatch,
     Running,
     collect,
     made,
@@ -91,36 +92,27 @@ def test_a_damaged_stream_ends_in_an_answer_or_an_end(
         assert caller.store(uid="1.9").status == 0
 
 
-class Nowhere:
-    """An incoming instance of any length, of which only the length is kept."""
-
-    def __init__(self, batch: FolderBatch) -> None:
-        self.fd = os.open(os.devnull, os.O_WRONLY)
-        self._batch = batch
-
-    def commit(self) -> None:
-        os.close(self.fd)
-        self._batch.count += 1
-
-    discard = commit
-
-
-def test_a_huge_data_set_streams_in_constant_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    huge = tmp_path / "huge"
+def test_a_huge_data_set_streams_in_constant_memory_and_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    huge, size = tmp_path / "huge", 200 << 20
     with huge.open("wb") as file:
-        file.truncate(1 << 30)
-    monkeypatch.setattr(FolderBatch, "receive", lambda self, head: Nowhere(self))
+        file.truncate(size)
+    flushed, fdatasync = [], os.fdatasync
+    monkeypatch.setattr(os, "fdatasync", lambda fd: (flushed.append(os.fstat(fd).st_size), fdatasync(fd)))
     receipts, report = collect()
     with running(tmp_path / "in") as listener:
         pacs = Dimse(name="out", host="127.0.0.1", port=listener.port, ae_title="AXIOM")
         tracemalloc.start()
         try:
-            pacs.deliver([made(0, data=Content((b"head", Slice(huge, 0, 1 << 30))))], report, threading.Event())
+            pacs.deliver([made(0, data=Content((b"head", Slice(huge, 0, size))))], report, threading.Event())
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-    assert [(r.outcome, r.size) for r in receipts] == [(Outcome.CONFIRMED, (1 << 30) + 4)]
+        [file] = listener.intake.files
+        assert [(r.outcome, r.size) for r in receipts] == [(Outcome.CONFIRMED, size + 4)]
+        assert file.stat().st_size == size + 4 + len(encode_head(CT, "1.2.3.0", EXPLICIT, "AXIOM"))
+        file.unlink()
     assert peak < 4 << 20
+    assert [at >> 20 for at in flushed] == [64, 128, 192], "on disk as it comes, so that its end is not long in coming"
 
 
 def test_a_sender_with_nagle_does_not_wait_for_delayed_acknowledgements(tmp_path: Path) -> None:

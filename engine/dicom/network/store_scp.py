@@ -32,6 +32,8 @@ _SOP_CLASS_NOT_SUPPORTED = 0x0122
 _UNRECOGNIZED_OPERATION = 0x0211
 _CANNOT_UNDERSTAND = 0xC000
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_FLUSH_EVERY = 64 << 20
+"""Bytes after which a huge data set is written to disk: its commit must not outlast the sender's patience."""
 _LOOK_EVERY = 0.5  # seconds between looks at `closing` while the peer is quiet
 
 
@@ -147,12 +149,15 @@ class StoreScp:
         except Exception as e:  # noqa: BLE001  (whatever it is, the sender must hear a failure)
             return self._failure(e)
         try:
-            size, fd = 0, incoming.fd
+            size, flushed, fd = 0, 0, incoming.fd
             for chunk in data:
                 size += len(chunk)
                 written = os.write(fd, chunk)
                 while written < len(chunk):
                     written += os.write(fd, chunk[written:])
+                if size - flushed >= _FLUSH_EVERY:
+                    os.fdatasync(fd)
+                    flushed = size
             if not size:
                 raise Refuse("the data set is empty", _CANNOT_UNDERSTAND)
             incoming.commit()
