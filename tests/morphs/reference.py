@@ -101,10 +101,10 @@ def _transfer(ds: Dataset, source: TagPath, target: TagPath, *, move: bool) -> N
         return
     first = places[0][0][places[0][1]]
     first_vr = first.VR
-    if first.VR == "SQ":
+    if first_vr in ("SQ", "UN", "OB"):
         value = copy.deepcopy(first.value)
         for level, tag in list(levels(ds, target.steps, make=True)):
-            level[tag] = DataElement(tag, "SQ", copy.deepcopy(value))
+            level[tag] = DataElement(tag, first_vr, copy.deepcopy(value))
     else:
         values = [v for level, tag in places for v in as_values(level[tag])]
         for level, tag in list(levels(ds, target.steps, make=True)):
