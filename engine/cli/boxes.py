@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 
-from engine.cli.show import AsJson, emit, example, fail, operator, outcome, settings, table
+from engine.cli.show import AsJson, emit, example, fail, operations, operator, outcome, table
 
 __all__ = ["add"]
 
@@ -27,13 +27,7 @@ def add(app: typer.Typer) -> None:
     app.add_typer(dead, name="dead")
 
 
-def _operations() -> Any:
-    from engine.operations import Operations
-
-    return Operations(settings())
-
-
-def _chosen(ids: list[str] | None, everything: bool, listing: Callable[[], list[Mapping[str, Any]]]) -> list[str]:
+def _chosen(ids: list[str] | None, everything: bool, listing: Callable[[], Sequence[Mapping[str, Any]]]) -> list[str]:
     if everything:
         return [str(item["id"]) for item in listing()]
     if not ids:
@@ -44,7 +38,7 @@ def _chosen(ids: list[str] | None, everything: bool, listing: Callable[[], list[
 @held.command("list", epilog=example("axiom held list"))
 def held_list(limit: Limit = 200, as_json: AsJson = False) -> None:
     """Held batches, newest first, with the reason."""
-    items = _operations().held(limit)
+    items = operations().held(limit)
     if as_json:
         emit(items)
     else:
@@ -54,21 +48,21 @@ def held_list(limit: Limit = 200, as_json: AsJson = False) -> None:
 @held.command("retry", epilog=example("axiom held retry --all"))
 def held_retry(ids: Ids = None, everything: All = False, as_json: AsJson = False) -> None:
     """Send held batches through the rules again, as they are now."""
-    ops = _operations()
+    ops = operations()
     outcome(ops.retry_held(_chosen(ids, everything, ops.held), operator()), "goes through the rules again", as_json=as_json)
 
 
 @held.command("discard", epilog=example('axiom held discard ID --reason "test image"'))
 def held_discard(reason: Reason, ids: Ids = None, everything: All = False, as_json: AsJson = False) -> None:
     """Throw held instances away, for good."""
-    ops = _operations()
+    ops = operations()
     outcome(ops.discard_held(_chosen(ids, everything, ops.held), reason, operator()), "thrown away", as_json=as_json)
 
 
 @unmatched.command("list", epilog=example("axiom unmatched list"))
 def unmatched_list(limit: Limit = 200, as_json: AsJson = False) -> None:
     """Batches with instances that no rule matched, newest first; they are kept for some days."""
-    items = _operations().unmatched(limit)
+    items = operations().unmatched(limit)
     if as_json:
         emit(items)
     else:
@@ -78,7 +72,7 @@ def unmatched_list(limit: Limit = 200, as_json: AsJson = False) -> None:
 @unmatched.command("replay", epilog=example("axiom unmatched replay --all"))
 def unmatched_replay(ids: Ids = None, everything: All = False, as_json: AsJson = False) -> None:
     """Send them through the rules again, as they are now."""
-    ops = _operations()
+    ops = operations()
     chosen = _chosen(ids, everything, ops.unmatched)
     outcome(ops.replay_unmatched(chosen, operator()), "goes through the rules again", as_json=as_json)
 
@@ -90,7 +84,7 @@ def dead_list(
     as_json: AsJson = False,
 ) -> None:
     """Dead deliveries, with the peer's own words."""
-    items = _operations().deliveries("dead", destination, limit)
+    items = operations().deliveries("dead", destination, limit)
     if as_json:
         emit(items)
     else:
@@ -98,20 +92,20 @@ def dead_list(
         table(items, columns, "There are no dead letters.")
 
 
-def _dead(ops: Any) -> Callable[[], list[Mapping[str, Any]]]:
+def _dead(ops: Any) -> Callable[[], Sequence[Mapping[str, Any]]]:
     return lambda: ops.deliveries("dead")
 
 
 @dead.command("retry", epilog=example("axiom dead retry --all"))
 def dead_retry(ids: Ids = None, everything: All = False, as_json: AsJson = False) -> None:
     """Try dead deliveries again now; the same bytes are sent."""
-    ops = _operations()
+    ops = operations()
     outcome(ops.retry_deliveries(_chosen(ids, everything, _dead(ops)), operator()), "is tried again", as_json=as_json)
 
 
 @dead.command("discard", epilog=example('axiom dead discard ID --reason "sent by hand"'))
 def dead_discard(reason: Reason, ids: Ids = None, everything: All = False, as_json: AsJson = False) -> None:
     """Give up what is left of dead deliveries, for good."""
-    ops = _operations()
+    ops = operations()
     chosen = _chosen(ids, everything, _dead(ops))
     outcome(ops.discard_deliveries(chosen, reason, operator()), "given up", as_json=as_json)

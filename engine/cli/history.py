@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from engine.cli.show import AsJson, emit, example, note, settings, table
+from engine.cli.show import AsJson, emit, example, note, operations, table
 
 __all__ = ["add"]
 
@@ -23,9 +23,8 @@ def history(
 ) -> None:
     """Ask the history in SQL (DuckDB's), while the engine goes on writing it."""
     from engine.history.reader import is_truncated
-    from engine.operations import Operations
 
-    answer = Operations(settings()).query(sql, limit=limit, timeout=timeout)
+    answer = operations().query(sql, limit=limit, timeout=timeout)
     rows = answer.to_pylist()
     if as_json:
         emit(rows)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import getpass
 import json
 import os
 import signal
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import psutil
 
+from engine.cli.show import operator
 from engine.errors import AxiomError
 from engine.process import Child, LockHeld, OwnerLock, process_token, token_alive
 
@@ -44,7 +44,7 @@ def make_home(home: Path) -> None:
         raise AxiomError(f"AXIOM_HOME is {home}, but {e.filename} is not a folder. {hint}") from e
     except OSError as e:
         why = (e.strerror or str(e)).lower()
-        raise AxiomError(f"AXIOM_HOME is {home}, which cannot be written by {getpass.getuser()}: {why}. {hint}") from e
+        raise AxiomError(f"AXIOM_HOME is {home}, which cannot be written by {operator()}: {why}. {hint}") from e
 
 
 def lock_home(settings: Settings) -> OwnerLock:

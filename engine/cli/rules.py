@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from engine.cli.show import AsJson, emit, example, fail, settings
+from engine.cli.show import AsJson, emit, example, fail, operations
 
 __all__ = ["add"]
 
@@ -35,11 +35,10 @@ def test(
 ) -> None:
     """Show what each rule says of a file, and why; what would change; where it would go. Nothing is sent."""
     from engine.model import Association
-    from engine.operations import Operations
 
     if not file.is_file():
         fail(f"There is no file {file}.")
-    ops = Operations(settings())
+    ops = operations()
     draft = _draft(ops, config) if config else None
     kind = _kind(ops, source)
     association = Association(source, kind, calling_ae=calling_ae, called_ae=called_ae, source_ip=source_ip)

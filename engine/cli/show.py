@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import getpass
 import json
+import os
+import pwd
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -13,9 +14,10 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from engine.operations import Operations
     from engine.settings import Settings
 
-__all__ = ["AsJson", "console", "emit", "example", "fail", "note", "operator", "outcome", "settings", "table"]
+__all__ = ["AsJson", "console", "emit", "example", "fail", "note", "operations", "operator", "outcome", "settings", "table"]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Plain JSON on stdout, for machines.")]
 
@@ -40,10 +42,21 @@ def settings() -> Settings:
 
 def operator() -> str:
     """Who is at the keyboard: on the box itself the operating system's user is whom the audit names."""
+    uid = os.getuid()
     try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a uid without a name, as in a container
-        return "unknown"
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:  # a uid without a name, as in a container
+        return f"uid {uid}"
+
+
+def operations() -> Operations:
+    """The running engine's operations. Ends with a sentence where there is no home yet."""
+    from engine.operations import Operations as Facade
+
+    now = settings()
+    if not now.home.is_dir():
+        fail(f"There is no Axiom Flow at {now.home.resolve()} yet: `axiom up` makes it. Elsewhere? Set AXIOM_HOME.")
+    return Facade(now)
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from engine.cli.show import AsJson, emit, example, settings, table
+from engine.cli.show import AsJson, emit, example, operations, table
 
 __all__ = ["add"]
 
@@ -17,9 +17,7 @@ def add(app: typer.Typer) -> None:
 
 def status(as_json: AsJson = False) -> None:
     """Show listeners, workers, spool and destinations as they are now."""
-    from engine.operations import Operations
-
-    now = Operations(settings()).status()
+    now = operations().status()
     if as_json:
         emit(now)
     else:

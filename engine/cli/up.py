@@ -63,7 +63,8 @@ class Up:
 
     def _handle_signals(self) -> None:
         for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(sig, self._on_signal)
+            if signal.getsignal(sig) is not signal.SIG_IGN:  # nohup means it
+                signal.signal(sig, self._on_signal)
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         if self.stop.is_set() and signum == signal.SIGINT:  # a second Ctrl-C: they are in a hurry, and nothing is lost
@@ -119,12 +120,17 @@ class Up:
             preflight.note_children(self.settings, self.children)
 
     def _wait_until_ready(self, store: Store) -> None:
-        """API and workbench answer, every listener of this node accepts."""
+        """API and workbench answer, every listener of this node accepts.
+
+        Raises AxiomError when there is no API or workbench after a while. A listener that cannot listen is no reason to
+        end the others: it is told, and the engine goes on trying.
+        """
         settings = self.settings
         waiting: dict[str, Callable[[], bool]] = {
             "the API": partial(_answers, f"http://{_reachable(settings.host)}:{settings.api_port}/health/ready"),
             "the workbench": partial(_answers, f"http://{_reachable(settings.host)}:{settings.app_port}/_stcore/health"),
         }
+        needed = frozenset(waiting)
         for port in preflight.ports_of(settings, store.live().configuration)[2:]:
             waiting[port.what] = partial(_accepts, _reachable(port.host), port.port)
         deadline = time.monotonic() + READY_SECONDS
@@ -136,11 +142,13 @@ class Up:
                     raise _StoppedError
                 waiting = {what: ready for what, ready in waiting.items() if not ready()}
                 if time.monotonic() > deadline:
-                    ended = "".join(f" {c.name} {c.ended}." for c in self.children if c.ended)
-                    missing = ", ".join(waiting)
-                    raise AxiomError(
-                        f"After {READY_SECONDS:.0f} s there is no answer from {missing}.{ended} See {settings.log_dir}."
-                    )
+                    break
+        if waiting:
+            ended = "".join(f" {c.name} {c.ended}." for c in self.children if c.ended)
+            words = f"After {READY_SECONDS:.0f} s there is no answer from {', '.join(waiting)}.{ended}"
+            if needed & waiting.keys():
+                raise AxiomError(f"{words} See {settings.log_dir}.")
+            note(f"{words} `axiom doctor` says more.")
 
     def _welcome(self, store: Store) -> None:
         from rich.panel import Panel

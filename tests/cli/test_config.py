@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import getpass
 import json
+import os
+import pwd
 from pathlib import Path
 
 import pytest
@@ -100,7 +101,7 @@ def test_the_audit_names_the_operating_systems_user(fresh: Axiom, tmp_path: Path
     from engine.store import Store
 
     revision = Store(Settings()).revisions()[0]
-    assert revision.author == getpass.getuser()
+    assert revision.author == pwd.getpwuid(os.getuid()).pw_name
 
 
 def test_the_example_configuration_holds(fresh: Axiom, monkeypatch: pytest.MonkeyPatch):

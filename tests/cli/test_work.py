@@ -219,3 +219,15 @@ def test_what_is_asked_for_must_be_named(site: Axiom):
     done = site.cli("held", "retry", "no-such-batch", check=False)
     assert done.returncode == 1
     assert "no-such-batch" in done.stderr
+
+
+def test_where_nothing_was_started_yet_that_is_said(tmp_path: Path):
+    axiom = Axiom(tmp_path / "nowhere")
+    for command in (["status"], ["held", "list"], ["dead", "list"], ["unmatched", "list"], ["history", "select 1"]):
+        done = axiom.cli(*command, check=False)
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"There is no Axiom Flow at {tmp_path / 'nowhere'} yet: `axiom up` makes it.")
+    assert not axiom.home.exists()
+    done = axiom.cli("doctor", check=False)
+    assert done.returncode == 1
+    assert "does not exist yet: `axiom up` makes it." in done.stdout
