@@ -10,7 +10,7 @@ from fastapi import Header, Request
 
 from engine.errors import Invalid, Problem
 
-__all__ = ["etag", "expected_revision", "read_object"]
+__all__ = ["etag", "expected_revision", "read_object", "refuse_half_characters"]
 
 
 async def read_object(request: Request) -> dict[str, Any]:
@@ -25,7 +25,16 @@ async def read_object(request: Request) -> dict[str, Any]:
         raise Invalid([Problem((), "The body is nested too deeply.")]) from e
     if not isinstance(body, dict):
         raise Invalid([Problem((), "The body must be a JSON object.")])
+    refuse_half_characters(body)
     return body
+
+
+def refuse_half_characters(value: Any) -> None:
+    """JSON can write half of a character (`\\ud800`); nothing else can. Raises Invalid."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as e:
+        raise Invalid([Problem((), "A text in the body holds half a character.")]) from e
 
 
 class _TwiceError(ValueError):

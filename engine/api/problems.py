@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+import json
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from engine.errors import (
     AxiomError,
@@ -70,7 +71,8 @@ def problem(
         "type": f"urn:axiom:problem:{slug or title.lower().replace(' ', '-')}", "title": title, "status": status,
         "detail": detail, "problems": problems or [], "request_id": request.scope.get("axiom_request_id", ""), **more,
     }  # fmt: skip
-    return JSONResponse(body, status, headers, media_type=PROBLEM_JSON)
+    # escaped, for it may repeat half a character that came in
+    return Response(json.dumps(body), status, headers, media_type=PROBLEM_JSON)
 
 
 def handle_errors(app: FastAPI) -> None:

@@ -6,6 +6,7 @@ transaction is never a race. Readers never wait for them (WAL; MVCC).
 
 from __future__ import annotations
 
+import json
 import os
 import time
 import weakref
@@ -15,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, InterfaceError, OperationalError
 
-from engine.errors import AxiomError, Retry
+from engine.errors import AxiomError, Invalid, Problem, Retry
 
 __all__ = ["Database"]
 
@@ -39,21 +40,24 @@ class Database:
         match self.dialect:
             case "sqlite":
                 _make_file(parsed.database)
-                self.engine = create_engine(
-                    parsed, connect_args={"timeout": BUSY_SECONDS, "isolation_level": None, "check_same_thread": False}
-                )
+                arguments = {"timeout": BUSY_SECONDS, "isolation_level": None, "check_same_thread": False}
+                self.engine = create_engine(parsed, connect_args=arguments, json_serializer=_json)
                 event.listen(self.engine, "connect", _sqlite_connect)
                 event.listen(self.engine, "begin", _sqlite_begin)
             case "postgresql" | "postgres":
                 psycopg = parsed.set(drivername="postgresql+psycopg")
-                self.engine = create_engine(psycopg, pool_pre_ping=True, connect_args={"connect_timeout": 10})
+                self.engine = create_engine(
+                    psycopg, pool_pre_ping=True, connect_args={"connect_timeout": 10}, json_serializer=_json
+                )
             case other:
                 raise AxiomError(f"AXIOM_DATABASE_URL names {other}; the store works on SQLite and PostgreSQL.")
         _forget_after_fork(self.engine)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction that sees one state and changes nothing. Raises Retry when the store cannot be reached."""
+        """A transaction that sees one state and changes nothing. Raises Retry when the store cannot be reached,
+        Invalid for a text that no database takes.
+        """
         with self._transaction(write=False) as connection:
             yield connection
 
@@ -70,11 +74,19 @@ class Database:
                 if write and self.dialect != "sqlite":
                     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})")
                 yield connection
+        except (DataError, UnicodeEncodeError) as e:
+            words = "This text cannot be stored: it holds a NUL or half a character, or is too long."
+            raise Invalid([Problem((), words)]) from e
         except (OperationalError, InterfaceError) as e:
             raise Retry(f"The configuration store at {self.place} cannot be used: {_reason(e)}.") from e
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def _json(value: Any) -> str:
+    """As UTF-8, not as escapes: half a character, which no answer could be made of later, is refused here."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _reason(error: DBAPIError) -> str:

@@ -194,6 +194,8 @@ def test_a_new_kind_appears_everywhere_without_another_edit(site: Site) -> None:
         """Where it lives."""
 
         def check(self) -> list[Tick]:
+            if self.loft == "burnt":
+                raise RuntimeError("no loft")
             return [Tick("loft", True, self.loft)]
 
     try:
@@ -204,6 +206,8 @@ def test_a_new_kind_appears_everywhere_without_another_edit(site: Site) -> None:
         body = {"name": "bird", "kind": "pigeon", "loft": "tower"}
         assert client.post("/destinations", json=body).json() == body
         assert client.post("/destinations/check", json=body).json()["ticks"][1]["words"] == "tower"
+        burnt = client.post("/destinations/check", json={**body, "loft": "burnt"})
+        assert burnt.json()["ticks"][1] == {"name": "check", "ok": False, "words": "It could not be tried: no loft."}
     finally:
         del component._registry["destination"]["pigeon"]
         component._state["dirty"] = True

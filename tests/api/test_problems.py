@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
 import logging
 import re
 import socket
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -77,6 +79,48 @@ def test_a_store_that_is_away_is_503_in_words(site: Site, settings: Settings) ->
     assert (ready.status_code, ready.json()["parts"][0]) == (
         503, {"name": "store", "ok": False, "words": "cannot be reached"},
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ["\0", "\ud800", "a\0b", "x" * 5000], ids=["NUL", "half", "NUL within", "long"])
+def test_text_that_no_database_takes_is_refused_not_stumbled_over(site: Site, odd: str) -> None:
+    client = site.signed_in()
+    client.post("/destinations", json={"name": "pacs", "kind": "nothing"})
+    text = json.dumps(odd)
+    asked = [
+        client.request(method, address, content=body, headers={"Content-Type": "application/json"})
+        for method, address, body in (
+            ("POST", "/auth/login", f'{{"username": {text}, "password": {text}}}'),
+            ("POST", "/auth/refresh", f'{{"refresh_token": {text}}}'),
+            ("POST", "/users", f'{{"username": {text}, "role": {text}, "name": {text}}}'),
+            ("POST", "/users", f'{{"username": "ben", "name": {text}}}'),
+            ("POST", "/keys", f'{{"name": {text}, "permissions": [{text}]}}'),
+            ("POST", "/keys", f'{{"name": {text}}}'),
+            ("PUT", "/revisions/1/label", f'{{"label": {text}}}'),
+            ("POST", "/revisions/1/rollback", f'{{"reason": {text}}}'),
+            ("PATCH", "/destinations/pacs", f'{{"description": {text}}}'),
+            ("POST", "/destinations", f'{{"name": {text}, "kind": {text}}}'),
+            ("POST", "/destinations", f'{{{text}: 1}}'),
+            ("POST", "/destinations/validate", f'{{"name": {text}, {text}: 1}}'),
+            ("POST", "/destinations/check", f'{{"name": {text}, {text}: 1}}'),
+            ("POST", "/config/validate", f'{{"document": {{{text}: {text}}}}}'),
+            ("POST", "/config/diff", f'{{"yaml": {text}}}'),
+            ("POST", "/config/apply", f'{{"yaml": {text}, "reason": {text}}}'),
+            ("POST", "/config/apply", f'{{"document": {{{text}: {text}}}}}'),
+            ("POST", "/config/apply", f'{{"document": {{"rulesets": []}}, "reason": {text}}}'),
+            ("POST", "/history/query", f'{{"sql": {text}}}'),
+            ("POST", "/held/retry", f'{{"ids": [{text}]}}'),
+            ("POST", "/deliveries/discard", f'{{"ids": [{text}], "reason": {text}}}'),
+        )
+    ]
+    percent = quote(odd, errors="surrogatepass")
+    for address in ("users", "instances", "destinations", "revisions", "keys"):
+        asked.append(client.get(f"/{address}/{percent}"))
+    for address in ("instances", "tags", "destinations"):
+        asked.append(client.get(f"/{address}?q={percent}"))
+    asked.append(client.get(f"/audit?who={percent}&action={percent}"))
+    asked.append(client.delete(f"/keys/{percent}"))
+    assert [(a.request.method, a.url.path[:60], a.text[:200]) for a in asked if a.status_code >= 500] == []
+    assert site.store.audit.verify() is None
 
 
 def test_headers_of_every_answer(site: Site) -> None:

@@ -9,7 +9,7 @@ from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 
 from engine.api.access import GuardedRoute, Who
-from engine.api.bodies import etag, expected_revision
+from engine.api.bodies import etag, expected_revision, refuse_half_characters
 from engine.api.openapi import REF
 from engine.api.parts import Here
 from engine.errors import Invalid, Problem
@@ -41,6 +41,7 @@ class Text(BaseModel):
         """Raises Invalid unless exactly one of the two is given."""
         if (self.yaml is None) == (self.document is None):
             raise Invalid([Problem((), "Send either `yaml` or `document`.")])
+        refuse_half_characters([self.yaml, self.document])
         return self.yaml if self.yaml is not None else self.document or {}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from enum import Enum
 from typing import Annotated, Any
 
@@ -19,6 +20,8 @@ from engine.fields import describe
 from engine.model import Tick
 
 __all__ = ["router"]
+
+_log = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/api/v1", route_class=GuardedRoute)
 
@@ -204,8 +207,17 @@ def _add(family: str) -> None:
     def check_item(parts: Here, item: Item) -> Ticks:
         configuration = _placed(parts.store.document()[1], family, item)
         placed = next(i for i in getattr(configuration, family) if i.name == item["name"])
-        ticks = [Tick("fields", True, "they hold together"), *(placed.check() if hasattr(placed, "check") else [])]
+        ticks = [Tick("fields", True, "they hold together"), *_tried(placed)]
         return Ticks(ticks=[TickOut(name=t.name, ok=t.ok, words=t.words) for t in ticks])
+
+
+def _tried(item: Any) -> list[Tick]:
+    """Its own check. One that fails by itself (a site's own kind may) is a failed check, not a failed request."""
+    try:
+        return list(item.check()) if hasattr(item, "check") else []
+    except Exception as e:  # noqa: BLE001
+        _log.exception("the check of a %s failed by itself", type(item).__name__)
+        return [Tick("check", False, f"It could not be tried: {str(e)[:200]}.")]
 
 
 def _sort_key(value: Any) -> tuple[int, float, str]:
