@@ -14,6 +14,7 @@ PAGES = {
         ("rules", "Rules", "alt_route"),
         ("sources", "Sources", "input"),
         ("destinations", "Destinations", "output"),
+        ("schedules", "Schedules", "schedule"),
         ("revisions", "Revisions", "history"),
     ],
     "Ask": [("history", "History", "query_stats")],

@@ -1,4 +1,4 @@
-"""The page of a family whose items have kinds (sources, destinations): a list with live state, and generated forms."""
+"""The page of a family (sources, destinations, schedules): a list with live state, and generated forms."""
 
 from __future__ import annotations
 
@@ -51,8 +51,19 @@ def show(family: Family) -> None:
     _listing(family)
 
 
+def _kinds(family: Family) -> dict[str, dict[str, Any]]:
+    """What forms must ask, by kind; a family without kinds has the one called ""."""
+    told = signin.client().families()[family.name]
+    return dict(told.get("kinds") or {"": told})
+
+
 def _add_button(family: Family) -> None:
-    kinds = signin.client().families()[family.name]["kinds"]
+    kinds = _kinds(family)
+    if "" in kinds:
+        if st.button(f"Add a {family.one}", icon=":material/add:"):
+            editing.start(Draft(family.name, None, {}))
+            st.rerun()
+        return
     with st.popover(f"Add a {family.one}", icon=":material/add:"):
         for kind, told in kinds.items():
             label = told.get("label") or kind
@@ -70,19 +81,22 @@ def _listing(family: Family) -> None:
         parts.empty(*family.nothing)
         return
     states = family.states(client.get("/status"))
-    kinds = client.families()[family.name]["kinds"]
+    kinds = _kinds(family)
     for item in items:
         told = kinds.get(item.get("kind", ""), {})
+        can_pause = any(f["name"] == "enabled" for f in told.get("fields", ()))
         words, live = family.line(item, states.get(item["name"], {}))
         with st.container(border=True):
             name, state, buttons = st.columns([4, 4, 2], vertical_alignment="center")
-            label = parts.chip(told.get("label") or item.get("kind", ""), "plain")
+            kind = told.get("label") or item.get("kind", "")
+            label = parts.chip(kind, "plain") if kind else ""
             head = f'<span class="ax-title">{escape(item["name"])}</span> &nbsp;{label}'
             name.html(f'{head}<br><span class="ax-quiet ax-small">{escape(words)}</span>')
-            state.html(live)
+            if live:
+                state.html(live)
             with buttons.container(horizontal=True, horizontal_alignment="right"):
                 on = item.get("enabled", True)
-                if st.button("Pause" if on else "Resume", key=f"pause-{item['name']}", type="tertiary"):
+                if can_pause and st.button("Pause" if on else "Resume", key=f"pause-{item['name']}", type="tertiary"):
                     _switch(family, item["name"], not on)
                 if st.button("Edit", key=f"edit-{item['name']}"):
                     _open(family, item["name"])
@@ -113,7 +127,7 @@ def _open(family: Family, name: str) -> None:
 
 
 def _editor(family: Family, draft: Draft) -> None:
-    kinds = signin.client().families()[family.name]["kinds"]
+    kinds = _kinds(family)
     kind = draft.item.get("kind", "")
     told = kinds.get(kind)
     if st.button(f"All {family.title.lower()}", icon=":material/arrow_back:", type="tertiary"):
@@ -123,9 +137,10 @@ def _editor(family: Family, draft: Draft) -> None:
         parts.title(draft.name or f"New {family.one}")
         st.warning(f"This engine knows no kind called {parts.md(kind)}, so it cannot be edited here.")
         return
-    label = told.get("label") or kind
-    parts.title(draft.name or f"New {family.one}", f"{label}. {parts.first_line(told.get('doc'))}")
-    item = {"kind": kind, **Form(signin.client()).ask(told["fields"], draft.item, draft.key, draft.problems)}
+    under = (told.get("label") or kind, parts.first_line(told.get("doc")))
+    parts.title(draft.name or f"New {family.one}", ". ".join(filter(None, under)))
+    item = {"kind": kind} if kind else {}
+    item |= Form(signin.client()).ask(told["fields"], draft.item, draft.key, draft.problems)
     if draft.ticks:
         st.html('<span class="ax-title">Tried just now</span>')
         parts.ticks(draft.ticks)

@@ -256,7 +256,7 @@ def _crud_routes(app: FastAPI, state: FakeApi) -> None:
         for name, family in {**FAMILIES, "morphs": "morph"}.items():
             if family:
                 out[name] = {"kinds": {k: _kind(cls) for k, cls in kinds(family).items()}}
-        out["schedules"] = {"fields": describe(Schedule)}
+        out["schedules"] = {"fields": describe(Schedule), "doc": Schedule.__doc__}
         out["rulesets"] = {"fields": describe(Ruleset)}
         return out
 

@@ -64,7 +64,8 @@ def document() -> dict[str, Any]:
             {"name": "pacs", "kind": "dimse", "host": "127.0.0.1", "port": 11113, "ae_title": "PACS"},
             {"name": "research", "kind": "filesystem", "path": "./research"},
         ],
-        "schedules": [{"name": "office", "time_zone": "Europe/Berlin"}],
+        "schedules": [{"name": "office", "time_zone": "Europe/Berlin", "ranges": [
+            {"days": ["mon", "tue", "wed", "thu", "fri"], "start": "07:00", "end": "18:00"}]}],
         "rulesets": [
             {"name": "main", "priority": 10, "mode": "ALL_MATCHES", "rules": rules},
             {"name": "night", "priority": 20, "mode": "FIRST_MATCH", "rules": []},

@@ -232,6 +232,15 @@ def test_pausing_keeps_everything_else(open_page: Open, api: FakeApi) -> None:
     assert found == {"name": "modalities", "kind": "dimse_listener", "ae_title": "AXIOM", "port": 11112, "enabled": False}
 
 
+def test_a_schedule_reads_as_a_sentence_and_is_edited(open_page: Open, api: FakeApi) -> None:
+    assert "mon to fri 07:00 to 18:00 (Europe/Berlin)" in said(open_page("schedules"))
+    at = open_page("schedules", show="office")
+    next(t for t in at.text_input if t.label == "End").set_value("19:30").run()
+    button(at, "Save").click().run()
+    assert api.document["schedules"][0]["ranges"][0]["end"] == "19:30"
+    assert "kind" not in api.document["schedules"][0]
+
+
 # rules
 
 

@@ -27,8 +27,8 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 BROWSER = chromium()
 WALK = [
     ("instance", "Find an image"), ("held", "Held"), ("deliveries", "Deliveries"), ("rules", "Rules"), ("sources", "Sources"),
-    ("destinations", "Destinations"), ("revisions", "Revisions"), ("history", "History"),
-    ("rules?show=main/ct-to-pacs", "ct-to-pacs"), ("destinations?show=pacs", "pacs"),
+    ("destinations", "Destinations"), ("schedules", "Schedules"), ("revisions", "Revisions"), ("history", "History"),
+    ("rules?show=main/ct-to-pacs", "ct-to-pacs"), ("destinations?show=pacs", "pacs"), ("schedules?show=office", "office"),
     ("instance?uid=1.2.826.0.1.3680043.8.498.1001.2", "Doe Jane"),
 ]  # fmt: skip
 
@@ -86,7 +86,9 @@ class Visit:
         expect(self.page.get_by_role("heading", name=text, exact=True).first).to_be_visible(timeout=20_000)
 
     def shoot(self, name: str) -> None:
+        expect(self.page.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_be_visible(timeout=20_000)
         expect(self.page.locator("[data-testid=stSkeleton]")).to_have_count(0, timeout=20_000)
+        assert self.page.get_by_test_id("stException").count() == 0, f"{name} ended in an error"
         self.page.evaluate("document.fonts.ready")
         high = self.page.evaluate("document.querySelector('.stMainBlockContainer').scrollHeight")
         self.page.set_viewport_size({"width": 1360, "height": max(900, min(int(high) + 60, 3000))})
@@ -125,7 +127,6 @@ def test_a_walk_through_every_page(workbench: str, browser: object, shots: Path,
         page.goto(f"{workbench}/{place}")  # a new connection each time: the ticket signs in
         visit.heading(heading)
         visit.shoot("".join(c if c.isalnum() else "-" for c in place))
-        assert page.get_by_test_id("stException").count() == 0
 
     page.get_by_role("link", name="Today").click()
     box = page.locator("[data-id='rule:main/ct-to-pacs']")
