@@ -21,6 +21,7 @@ ITEM = {family: family.removesuffix("s").capitalize() for family in FAMILIES}
 
 REF = "#/components/schemas/"
 ERRORS = {
+    "400": "The body cannot be read",
     "401": "Not signed in, or not any more", "403": "Signed in, but not allowed", "404": "Not there",
     "409": "Changed meanwhile, taken, or in use", "412": "Changed after what `If-Match` names", "413": "Too large",
     "422": "What was sent does not hold: `problems` says where", "429": "Too many attempts",
@@ -76,7 +77,7 @@ def _finish(operation: dict[str, Any], name: str, method: str) -> None:
     if "{" in name or any(p["in"] == "path" for p in operation.get("parameters", [])):
         statuses.add("404")
     if method in ("post", "put", "patch", "delete"):
-        statuses |= {"404", "409", "413"}
+        statuses |= {"400", "404", "409", "413"}
     if any(p["name"] == "if-match" for p in operation.get("parameters", [])):
         statuses.add("412")
     if name in ("login", "change_password"):
