@@ -27,7 +27,7 @@ _SEARCHED = (
 def flow_counts(reader: Reader, since: datetime) -> dict[str, Any]:
     """What came, what was decided and where it went since then: the numbers of the flow picture.
 
-    `sources` [{source, received, held, unmatched, bytes}], `source_rule` [{source, rule, count}], `rule_destination`
+    `sources` [{source, received, held, unmatched, bytes}], `source_rule` [{source, rule, state, count}], `rule_destination`
     [{rule, destination, confirmed, retried, refused}] (a rule is `ruleset/rule`; an instance counts once for each
     delivery however often it was tried), `per_minute` [{at, received, delivered}] and `totals` {received, held,
     unmatched, delivered, refused}.
@@ -45,9 +45,9 @@ def flow_counts(reader: Reader, since: datetime) -> dict[str, Any]:
     )
     source_rule = reader.rows(
         """
-        SELECT i.source, d.ruleset || '/' || d.rule AS rule, count(*) AS count
+        SELECT i.source, d.ruleset || '/' || d.rule AS rule, d.state, count(*) AS count
         FROM decisions d JOIN instances i ON i.batch = d.batch AND i.index = d.index
-        WHERE d.matched AND d.state = 'live' AND d.day >= $day AND i.day >= $day
+        WHERE d.matched AND d.day >= $day AND i.day >= $day
           AND coalesce(i.received_at, i."at") >= $since
         GROUP BY ALL ORDER BY ALL
         """,

@@ -55,11 +55,23 @@ def status(ops: Operations) -> dict[str, Any]:
             "accepting": free >= watermark,
         },
         "destinations": destinations + [g for g in gone if g["waiting"] or g["dead"]],
-        "held": counts["held"],
-        "unmatched": counts["unmatched"],
+        "held": _images(ops, "held"),
+        "unmatched": _images(ops, "unmatched"),
         "dead": sum(d["dead"] for d in destinations) + sum(g["dead"] for g in gone),
         "waiting": sum(d["waiting"] + d["sending"] for d in destinations) + sum(g["waiting"] for g in gone),
     }
+
+
+def _images(ops: Operations, box: str) -> int:
+    """Images in a box; its batches are counted in `spool`."""
+    return sum(1 for folder in ops.spool.batches(box) for name in _names(folder) if name.endswith(".dcm"))
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)  # noqa: PTH208  (names are enough; a box may hold very many)
+    except FileNotFoundError:
+        return []  # released in this moment
 
 
 def _being_routed(ops: Operations) -> int:

@@ -41,6 +41,7 @@ def flow_picture(ops: Operations, minutes: int) -> dict[str, Any]:
         node("source", row["source"], count=row["received"], held=row["held"], unmatched=row["unmatched"])
     edges = [
         {"from": node("source", r["source"]), "to": node("rule", r["rule"]), "count": r["count"]}
+        | ({"state": "shadow"} if r["state"] == "shadow" else {})
         for r in counts["source_rule"]
     ]
     edges += [

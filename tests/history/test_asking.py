@@ -258,7 +258,7 @@ def test_an_instance_tells_its_whole_story_by_its_old_and_new_uid(history: Path)
 def test_the_flow_is_counted(history: Path) -> None:
     flow = flow_counts(Reader(history), NOW - timedelta(minutes=5))
     assert flow["sources"] == [{"source": "ct", "received": 2, "held": 1, "unmatched": 0, "bytes": 200}]
-    assert flow["source_rule"] == [{"source": "ct", "rule": "main/ct", "count": 1}]
+    assert flow["source_rule"] == [{"source": "ct", "rule": "main/ct", "state": "live", "count": 1}]
     assert flow["rule_destination"] == [
         {"rule": "main/ct", "destination": "pacs", "confirmed": 1, "retried": 1, "refused": 0}
     ]
