@@ -52,9 +52,9 @@ def verify_password(password: str, hashed: str | None) -> bool:
     given = password.encode()
     if len(given) > LONGEST_BYTES or b"\0" in given:
         known, given = False, b"x"  # no such password can have been set
-    return bcrypt.checkpw(given, hashed.encode() if known and hashed else _nobody()) and known
+    return bcrypt.checkpw(given, hashed.encode() if known and hashed else _nobody(ROUNDS)) and known
 
 
 @cache
-def _nobody() -> bytes:
-    return bcrypt.hashpw(secrets.token_bytes(32).hex().encode(), bcrypt.gensalt(ROUNDS))
+def _nobody(rounds: int) -> bytes:
+    return bcrypt.hashpw(secrets.token_bytes(32).hex().encode(), bcrypt.gensalt(rounds))
