@@ -59,9 +59,9 @@ def clean_valkey(valkey_url: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_url() -> Iterator[str]:
     """One PostgreSQL for the session (skipped without it, a failure in CI)."""
-    with peers.postgres(tmp_path_factory.mktemp("postgres")) as url:
+    with peers.postgres() as url:
         yield url
 
 

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -183,30 +184,26 @@ def orthanc(folder: Path, *, ae_title: str = "ORTHANC", **settings: object) -> I
 
 
 @contextmanager
-def postgres(folder: Path) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """A PostgreSQL server of its own; gives the SQLAlchemy URL of an empty database."""
     bin_dir = need("postgres").parent
-    folder.mkdir(parents=True, exist_ok=True)
-    as_user: list[str] = []
-    if os.geteuid() == 0:  # PostgreSQL does not run as root
-        as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-        for parent in [folder, *folder.parents]:
-            if not parent.stat().st_mode & 1:
-                parent.chmod(parent.stat().st_mode | 0o011)
-        shutil.chown(folder, "postgres", "postgres")
-    port, data = free_port(), folder / "data"
-    init = [*as_user, bin_dir / "initdb", "-D", data, "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-sync"]
-    subprocess.run(init, check=True, capture_output=True, cwd="/")
-    argv = [
-        *as_user, bin_dir / "postgres", "-D", data, "-p", str(port), "-c", "listen_addresses=127.0.0.1",
-        "-c", f"unix_socket_directories={folder}", "-c", "fsync=off",
-    ]
-    child = Child("postgres", argv, log=folder.parent / "postgres.log", restart=False, cwd=Path("/"))
-    with _running(child, signal.SIGINT):
-        wait_until(lambda: accepts(port), 60, "PostgreSQL")
-        url = f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres"
-        wait_until(lambda: _connects(url), 60, "PostgreSQL")
-        yield url
+    with tempfile.TemporaryDirectory(prefix="axiom-pg-", ignore_cleanup_errors=True) as name:
+        folder, as_user = Path(name), list[str]()
+        if os.geteuid() == 0:  # PostgreSQL does not run as root, and pytest's folders are closed to others
+            shutil.chown(folder, "postgres", "postgres")
+            as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "--pdeathsig=INT"]
+        port, data = free_port(), folder / "data"
+        init = [*as_user, bin_dir / "initdb", "-D", data, "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-sync"]
+        subprocess.run(init, check=True, capture_output=True, cwd="/")
+        argv = [
+            *as_user, bin_dir / "postgres", "-D", data, "-p", str(port), "-c", "listen_addresses=127.0.0.1",
+            "-c", f"unix_socket_directories={folder}", "-c", "fsync=off",
+        ]
+        with _running(Child("postgres", argv, log=folder / "log", restart=False, cwd=Path("/")), signal.SIGINT):
+            wait_until(lambda: accepts(port), 60, "PostgreSQL")
+            url = f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres"
+            wait_until(lambda: _connects(url), 60, "PostgreSQL")
+            yield url
 
 
 @contextmanager
