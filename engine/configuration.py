@@ -144,6 +144,7 @@ def _cross_problems(c: Configuration) -> Iterator[Problem]:
             same = sorted({item.name for item in getattr(c, family) if item.name.lower() == name})
             if len(same) > 1:
                 yield Problem((family, same[-1], "name"), f"{' and '.join(same)} differ only in case: choose another name.")
+    yield from _port_problems(c)
     for priority in _twice(r.priority for r in c.rulesets):
         same = [r.name for r in c.rulesets if r.priority == priority]
         for name in same[1:]:
@@ -153,6 +154,17 @@ def _cross_problems(c: Configuration) -> Iterator[Problem]:
             )
     for ruleset in c.rulesets:
         yield from _ruleset_problems(c, ruleset)
+
+
+def _port_problems(c: Configuration) -> Iterator[Problem]:
+    """Two listeners on one port of one node: only the first could listen."""
+    listening = [s for s in c.sources if s.runs and s.enabled and hasattr(s, "port")]
+    for i, one in enumerate(listening):
+        for other in listening[:i]:
+            meet = not one.instances or not other.instances or set(one.instances) & set(other.instances)
+            if one.port == other.port and meet:
+                words = f"Port {one.port} is taken by the source {other.name}: choose another, or other instances."
+                yield Problem(("sources", one.name, "port"), words)
 
 
 def _ruleset_problems(c: Configuration, ruleset: Ruleset) -> Iterator[Problem]:

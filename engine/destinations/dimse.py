@@ -115,6 +115,8 @@ class Dimse(Destination):
             found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
         except OSError as e:
             raise Retry(f"The name {self.host} does not resolve ({e.strerror}).") from e
+        except UnicodeError as e:
+            raise Retry(f"{self.host} is not a name that a machine can have.") from e
         yield str(found[0][4][0])
         sock = connect(peer)
         yield f"{self.host} port {self.port}"

@@ -157,8 +157,8 @@ class Filesystem(Destination):
     def check(self) -> list[Tick]:
         """Whether the folder is there or can be made, takes a file (written, fsynced, renamed), and has room."""
         folder = self.root
-        made = folder.is_dir()
         try:
+            made = folder.is_dir()
             while not folder.exists() and folder != folder.parent:
                 folder = folder.parent
             if not folder.is_dir():

@@ -6,9 +6,11 @@ import logging
 import shutil
 import time
 
+from engine.errors import Retry
 from engine.history.compaction import compact, retire
 from engine.history.sealing import seal
 from engine.jobs.context import Context
+from engine.store.mirror import mirror_audit
 
 __all__ = ["keep_house"]
 
@@ -24,6 +26,7 @@ def keep_house(context: Context) -> None:
     begun = time.monotonic()
     slow = False
     while time.monotonic() - begun < RUN_SECONDS and not context.stopping.exists():
+        _mirror(context)
         seal(settings.history)
         if not slow and time.monotonic() - begun > 5.0:
             slow = True
@@ -32,7 +35,16 @@ def keep_house(context: Context) -> None:
             _retire_batches(context)
         time.sleep(SEAL_EVERY)
     if context.stopping.exists():
+        _mirror(context)
         seal(settings.history)
+
+
+def _mirror(context: Context) -> None:
+    """The store's audit into the history. A store that is away is asked again in a second."""
+    try:
+        mirror_audit(context.store.audit, context.recorder, context.settings.history / "audit-mirrored")
+    except Retry as e:
+        log.warning("the audit is not mirrored into the history yet: %s", e)
 
 
 def _retire_batches(context: Context) -> None:

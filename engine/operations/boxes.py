@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from engine.dicom.header import Header
@@ -96,19 +95,4 @@ def discard(ops: Operations, box: str, ids: Iterable[str], reason: str, who: str
 
 
 def _say(ops: Operations, who: str, action: str, box: str, batch_id: str, detail: str) -> None:
-    now = datetime.now(UTC)
-    ops.recorder.write(
-        "audit",
-        [
-            {
-                "id": f"{batch_id}/{action}/{now.timestamp()}",
-                "at": now.isoformat(),
-                "who": who,
-                "action": action,
-                "family": box,
-                "name": batch_id,
-                "detail": detail,
-            }
-        ],
-    )
     ops.store.audit.write(who=who, action=action, family=box, name=batch_id, detail={"words": detail})

@@ -15,7 +15,12 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, Field
 
 from engine.component import AETitle
-from engine.errors import Retry
+from engine.dicom.file_meta import IMPLEMENTATION_VERSION_NAME
+from engine.dicom.network.pdu import ProtocolError
+from engine.dicom.network.store_scu import Peer, StoreScu
+from engine.dicom.network.uids import IMPLICIT_LITTLE_ENDIAN, VERIFICATION
+from engine.dicom.network.wire import ConnectionLost
+from engine.errors import Permanent, Retry
 from engine.model import Intake, Tick
 from engine.sources._dimse_server import DimseServer
 from engine.sources.base import Source, SourceStatus
@@ -48,6 +53,7 @@ class DimseListener(Source):
     host: str = Field(default="127.0.0.1", min_length=1, max_length=253, examples=["127.0.0.1", "::"])
     """The address to listen on: 127.0.0.1 is this machine alone, 0.0.0.0 every IPv4 address, :: every address."""
     port: int = Field(default=11112, ge=1, le=65535, examples=[11112])
+    """The TCP port to listen on; below 1024 needs root."""
     calling_ae_titles: list[AETitle] = Field(default=[], examples=[["CT01", "MR01"]])
     """Only these senders are let in; empty: all."""
     ip_ranges: list[IpRange] = Field(default=[], examples=[["10.1.0.0/16", "fd00::/8"]])
@@ -85,14 +91,32 @@ class DimseListener(Source):
         try:
             self._listen().close()
         except Retry as e:
-            return [address, Tick("port", False, str(e))]
+            return [address, self._holder() or Tick("port", False, str(e))]
         return [address, Tick("port", True, f"{self.port} is free")]
+
+    def _holder(self) -> Tick | None:
+        """Who has the port, if it speaks DICOM: it may be this very listener, running. None: nothing that does."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
+        calling = self.calling_ae_titles[0] if self.calling_ae_titles else "AXIOM"
+        peer = Peer(host, self.port, self.ae_title, calling, connect_timeout=2.0, acse_timeout=3.0, dimse_timeout=3.0)
+        try:
+            with StoreScu(peer, [(VERIFICATION, IMPLICIT_LITTLE_ENDIAN)]) as scu:
+                ours = scu.peer_version == IMPLEMENTATION_VERSION_NAME
+        except Permanent:
+            ours = False  # it refuses this AE title: another one's, or this listener with other settings
+        except (Retry, ConnectionLost, ProtocolError):
+            return None
+        if ours:
+            return Tick("port", True, f"{self.port} is held by a listener of Axiom Flow; this one takes over when saved")
+        return Tick("port", None, f"{self.port} is held by a DICOM listener: if it is this one, it takes over when saved")
 
     def _resolve(self) -> tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]:
         try:
             found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         except OSError as e:
             raise Retry(f"{self.host} is not an address or a name that this machine knows ({e.strerror}).") from e
+        except UnicodeError as e:
+            raise Retry(f"{self.host} is not a name that a machine can have.") from e
         return found[0][0], found[0][4]  # type: ignore[return-value]  # stream sockets of IPv4 or IPv6 only
 
     def _listen(self) -> socket.socket:

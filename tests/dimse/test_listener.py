@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,7 @@ from engine.dicom.file_meta import encode_head
 from engine.dicom.network.command import C_ECHO_RQ, C_STORE_RQ, Command, encode_command
 from engine.dicom.network.messages import COMMAND, DATA_SET, LAST, pdv_head
 from engine.dicom.network.wire import ConnectionLost
+from engine.sources.dimse_listener import DimseListener
 from tests.dimse.support import (
     CT,
     EXPLICIT,
@@ -321,3 +323,19 @@ def test_echo_on_a_storage_context_and_cancel_are_harmless(tmp_path: Path) -> No
         caller.messages.send(1, Command(C_ECHO_RQ, 3))
         answer = caller.response()
         assert (answer.field, answer.responded_to, answer.status) == (0x8030, 3, 0)
+
+
+def test_a_check_knows_its_own_running_listener_from_a_stranger(tmp_path: Path) -> None:
+    with running(tmp_path) as listener:
+        ticks = {t.name: t for t in listener.config.check()}
+        assert ticks["port"].ok is True
+        assert "takes over when saved" in ticks["port"].words
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        ticks = {t.name: t for t in DimseListener(name="m", port=stranger.getsockname()[1]).check()}
+        assert ticks["port"].ok is False
+        assert "in use" in ticks["port"].words
+
+
+@pytest.mark.parametrize("host", ["x" * 250, "a..b", "ä" * 80])
+def test_a_check_of_an_odd_host_name_is_a_tick_not_an_error(host: str) -> None:
+    assert DimseListener(name="m", host=host, port=1).check()[0].ok is False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from pathlib import Path
 
 from pydicom import dcmread
@@ -58,7 +57,7 @@ class AnsweredSender(threading.Thread):
                 self.answered.add(str(ds.SOPInstanceUID))
                 self._left.pop(0)
             elif status:
-                time.sleep(0.1)  # refused for the moment (A700): the same one again
+                self.give_up.wait(0.1)  # refused for the moment (A700): the same one again
             else:
                 self.broken += 1
                 return

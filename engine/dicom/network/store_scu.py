@@ -72,6 +72,8 @@ def connect(peer: Peer) -> socket.socket:
         raise Retry(f"Nothing listens on {place}.") from e
     except socket.gaierror as e:
         raise Retry(f"The name {peer.host} does not resolve ({e.strerror}).") from e
+    except UnicodeError as e:
+        raise Retry(f"{peer.host} is not a name that a machine can have.") from e
     except OSError as e:
         raise Retry(f"{place} cannot be reached: {e.strerror or e}.") from e
 
@@ -99,6 +101,8 @@ class StoreScu:
         except BaseException:
             self._wire.close()
             raise
+        self.peer_version = answer.implementation_version
+        """What the peer calls its implementation (PS3.7 D.3.3.2.3)."""
         results = {one.id: one for one in answer.results}
         self.contexts: dict[tuple[str, str], int] = {}
         """The accepted pairs and their presentation context IDs."""
