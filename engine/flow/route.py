@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,6 +24,8 @@ from engine.spool.plan import EVENTS, BlobWriter, Plan, PlanBranch, PlanDelivery
 from engine.spool.spool import Spool
 
 __all__ = ["route"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -95,9 +99,10 @@ def _decide_one(draft: _Draft, batch: BatchInfo, path: Path, decider: Decider, n
         decision = decider.decide(header, batch.association, batch.received_at, now)
         row = instance_row(batch, index, path, header, decider, now)
         changes = change_rows(batch, index, header, decision, now)
-    except Hold as hold:
-        draft.held[path.name] = str(hold)
-        draft.rows["instances"].append(held_row(batch, index, path, header, str(hold), decider, now))
+    except Exception as e:  # noqa: BLE001  (fail closed: whatever it is, this instance is held with its reason)
+        reason = _reason(batch, path, e)
+        draft.held[path.name] = reason
+        draft.rows["instances"].append(held_row(batch, index, path, header, reason, decider, now))
         return
     live = [v for v in decision.verdicts if v.matched and v.state == "live"]
     if not live:
@@ -108,6 +113,21 @@ def _decide_one(draft: _Draft, batch: BatchInfo, path: Path, decider: Decider, n
     draft.rows["changes"] += changes
     for branch in decision.branches:
         _add_branch(draft, index, branch)
+
+
+def _reason(batch: BatchInfo, path: Path, error: Exception) -> str:
+    """Why it is held. What the engine did not foresee holds that one instance too: the others go on, nothing is skipped.
+
+    Raises the error again when it is the machine's (no memory, a disk that fails): the batch stays and is tried again.
+    """
+    if isinstance(error, Hold):
+        return str(error)
+    if isinstance(error, OSError | MemoryError):
+        raise error
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(where.filename).name}:{where.lineno}"  # not its text, which may quote a patient's values
+    log.error("deciding %s of batch %s failed: %s at %s", path.name, batch.id, type(error).__name__, place)
+    return f"Internal error while deciding ({type(error).__name__} at {place}): report it, and retry after a repair."
 
 
 def _add_branch(draft: _Draft, index: int, branch: Branch) -> None:

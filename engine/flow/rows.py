@@ -9,7 +9,6 @@ from typing import Any
 import orjson
 
 from engine.dicom.header import Header
-from engine.errors import Hold
 from engine.flow.decider import Decider
 from engine.model import Verdict
 from engine.rules.columns import COLUMNS, columns_of, value_of
@@ -19,6 +18,8 @@ from engine.spool.batch import BatchInfo
 __all__ = ["Row", "change_rows", "decision_row", "held_row", "instance_row"]
 
 Row = dict[str, Any]
+LONGEST_HEADER = 1 << 20
+"""Bytes; a longer header is not put into the history (its typed columns are)."""
 
 
 def _base(batch: BatchInfo, index: int, header: Header | None, now: datetime) -> Row:
@@ -57,8 +58,17 @@ def instance_row(
     row["sop_class_uid"] = header.sop_class_uid
     row["transfer_syntax_uid"] = header.transfer_syntax_uid
     row |= columns_of(header)
-    row["header"] = orjson.dumps(header.as_json()).decode() if decider.history_headers else None
+    row["header"] = _header_json(header) if decider.history_headers else None
     return row
+
+
+def _header_json(header: Header) -> str | None:
+    """The full header, unless it is huge: those of enhanced multi-frame images can be as long as pixel data."""
+    length = sum(end - start for tag, (_, _, start, end, _) in header.root.index.items() if tag >> 16 != 0x7FE0)
+    if length > LONGEST_HEADER:
+        return None
+    text = orjson.dumps(header.as_json())
+    return text.decode() if len(text) <= LONGEST_HEADER else None
 
 
 def held_row(
@@ -73,7 +83,7 @@ def held_row(
         for column in COLUMNS:
             try:
                 row[column] = value_of(header, column)
-            except Hold:
+            except Exception:  # noqa: BLE001
                 row[column] = None  # this may be the very value that is broken; the reason says so
     return row
 

@@ -120,7 +120,9 @@ class Supervisor:
         spool, now = self.context.spool, time.time()
         if spool.has_ready():
             self.context.wake("route")
-        if any(entries and entries[0][0] <= now for entries in map(spool.outbox.entries, spool.outbox.destinations())):
+        # What waits for a paused destination, or for one that is gone, wakes nobody.
+        open_ones = [d.name for d in self.context.configuration().destinations if d.enabled]
+        if any(entries and entries[0][0] <= now for entries in map(spool.outbox.entries, open_ones)):
             self.context.wake("deliver")
         self.context.wake("house")
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -86,11 +86,14 @@ class Plan:
 
 
 class BlobWriter:
-    """Collects new header bytes into the batch's `blob` and answers with references to them."""
+    """Puts new header bytes into the batch's `blob` as they come, and answers with references to them.
+
+    They go to the disk at once, since the headers of enhanced multi-frame images may be many megabytes each.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._parts: list[bytes] = []
+        self._path = folder / BLOB
+        self._file: BinaryIO | None = None
         self._at = 0
 
     def refs(self, pieces: Iterable[bytes | Slice]) -> list[Ref]:
@@ -99,15 +102,23 @@ class BlobWriter:
         for piece in pieces:
             if isinstance(piece, bytes):
                 out.append((BLOB, self._at, len(piece)))
-                self._parts.append(piece)
-                self._at += len(piece)
+                self._write(piece)
             else:
                 out.append((piece.path.name, piece.offset, piece.length))
         return out
 
-    def write(self) -> None:
-        if self._parts:
-            _write_fsynced(self._folder / BLOB, self._parts)
+    def _write(self, data: bytes) -> None:
+        if self._file is None:
+            self._file = self._path.open("wb")
+        self._file.write(data)
+        self._at += len(data)
+
+    def finish(self) -> None:
+        """Make it durable."""
+        if self._file is not None:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
 
 
 def _write_fsynced(path: Path, parts: Sequence[bytes]) -> None:
@@ -122,7 +133,7 @@ def commit_plan(folder: Path, plan: Plan, blob: BlobWriter, events: bytes) -> No
 
     `events` are the history rows of this decision; they stay in the folder until they are told (see flow.finish).
     """
-    blob.write()
+    blob.finish()
     _write_fsynced(folder / EVENTS, [events])
     _write_fsynced(folder / "plan.tmp", [orjson.dumps(asdict(plan))])
     (folder / "plan.tmp").rename(folder / PLAN)

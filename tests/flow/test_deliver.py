@@ -256,3 +256,25 @@ def test_back_off_grows_is_bounded_and_respects_what_the_peer_asked(
     if attempts > 1 and not asked:
         earlier = flow.next_due(policy, attempts - 1, now, None, jitter)
         assert due >= earlier
+
+
+def test_what_the_engine_did_not_foresee_holds_that_image_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    road = Road(tmp_path, configuration())
+    decide = type(road.decider.rulebook).decide
+
+    def sometimes(self: Any, header: Any, *args: Any) -> Any:
+        if header.sop_instance_uid == "1.2":
+            raise KeyError("Doe^Jane")
+        return decide(self, header, *args)
+
+    monkeypatch.setattr(type(road.decider.rulebook), "decide", sometimes)
+    receive(road.spool, [(uid, instance(uid)) for uid in UIDS])
+    road.route()
+    road.deliver()
+    assert sent("peer") == Counter(set(UIDS) - {"1.2"})
+    (row,) = road.rows("select sop_instance_uid, held_reason from instances where outcome = 'held'")
+    assert row["sop_instance_uid"] == "1.2"
+    assert row["held_reason"].startswith("Internal error while deciding (KeyError at test_deliver.py")
+    assert "Doe" not in row["held_reason"]
