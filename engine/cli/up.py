@@ -62,9 +62,10 @@ class Up:
         return 0
 
     def _handle_signals(self) -> None:
-        for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(sig) is not signal.SIG_IGN:  # nohup means it
-                signal.signal(sig, self._on_signal)
+        signal.signal(signal.SIGINT, self._on_signal)  # even where a shell has it ignored for what it runs with `&`
+        signal.signal(signal.SIGTERM, self._on_signal)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup means it
+            signal.signal(signal.SIGHUP, self._on_signal)
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         if self.stop.is_set() and signum == signal.SIGINT:  # a second Ctrl-C: they are in a hurry, and nothing is lost
