@@ -67,9 +67,9 @@ def decide_and_change(rounds: int) -> None:
     }
     book = Rulebook(load_configuration(document).rulesets, [])
 
-    def changer(rule: Rule, header: Header) -> tuple[Header, tuple[Change, ...]]:
+    def changer(rule: Rule, header: Header) -> tuple[Header, tuple[Change, ...], tuple[str, ...]]:
         changed = change(header, rule.morphs, original_attributes=True, system="AXIOM", at=NOW)
-        return changed.header, changed.changes
+        return changed.header, changed.changes, changed.warnings
 
     with tempfile.TemporaryDirectory() as folder:
         path = ct(Path(folder) / "ct.dcm", ExplicitVRLittleEndian)

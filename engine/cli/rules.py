@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from engine.cli.show import AsJson, emit, example, fail, operations
+from engine.cli.show import AsJson, emit, example, fail, note, operations, table
 
 __all__ = ["add"]
 
@@ -50,6 +51,75 @@ def test(
         _show(decision)
     if not result["decisions"]:
         typer.echo("There are no rules.")
+
+
+Since = Annotated[str, typer.Option(help="How far to look back: 30d, 12h.")]
+
+
+@cli.command(epilog=example("axiom rules whatif draft.yaml --since 30d"))
+def whatif(
+    draft: Annotated[Path, typer.Argument(help="A YAML file with rulesets.")], since: Since = "30d", as_json: AsJson = False
+) -> None:
+    """Show what draft rules would have matched of what was received, against what the live rules match."""
+    from datetime import UTC, datetime
+
+    ops = operations()
+    answer = ops.what_if(_draft(ops, draft), since=datetime.now(UTC) - _span(since))
+    if as_json:
+        emit(answer)
+        return
+    typer.echo(f"{answer['instances']} instances; {answer['unmatched_then']} that no rule matched would be matched now.")
+    counts = [{"of": "all", **answer["total"]}]
+    for family in ("rules", "modalities", "sources", "destinations"):
+        counts += [{"of": f"{family}: {name}", **count} for name, count in answer[family].items()]
+    table(counts)
+    for sign, side in (("+", "gained"), ("-", "lost")):
+        for row in answer[side]:
+            typer.echo(f"{sign} {row['sop_instance_uid']} {row['modality'] or ''} from {row['source'] or 'nowhere known'}")
+    for words in answer["notes"]:
+        note(words)
+
+
+@cli.command(epilog=example("axiom rules explain 1.2.840.113619.2.55.3"))
+def explain(
+    sop_instance_uid: Annotated[str, typer.Argument(help="The image's SOP Instance UID.")], as_json: AsJson = False
+) -> None:
+    """Show what each rule said of a received image and why, each time that it came."""
+    story = operations().instance(sop_instance_uid)
+    if as_json:
+        emit(story)
+        return
+    for reception in story["receptions"]:
+        typer.echo(f"{reception['received_at']} from {reception['source']}: {reception['outcome']}")
+        if reception["held_reason"]:
+            typer.echo(f"    {reception['held_reason']}")
+        for decision in reception["decisions"]:
+            own = (decision["ruleset"], decision["rule"])
+            changes = [c for c in reception["changes"] if (c["ruleset"], c["rule"]) == own]
+            _show({**decision, "changes": changes})
+
+
+@cli.command(epilog=example("axiom rules analyse --days 90"))
+def analyse(
+    days: Annotated[int, typer.Option(min=1, max=3650, help="Rules that matched nothing in so many days.")] = 30,
+    as_json: AsJson = False,
+) -> None:
+    """Show what is odd about the live rules: never reached, covered by another, in conflict, matching nothing."""
+    findings = operations().analysis(days=days)
+    if as_json:
+        emit(findings)
+        return
+    for finding in findings:
+        typer.echo(f"{finding['ruleset']}/{finding['rule']} ({finding['kind'].replace('_', ' ')}): {finding['words']}")
+    if not findings:
+        typer.echo("Nothing is odd about the rules.")
+
+
+def _span(text: str) -> timedelta:
+    unit = {"d": "days", "h": "hours"}.get(text[-1:])
+    if unit is None or not text[:-1].isdecimal() or not 0 < int(text[:-1]) <= 100_000:
+        fail(f"{text} is no time to look back: write 30d or 12h.")
+    return timedelta(**{unit: int(text[:-1])})
 
 
 def _draft(ops: Any, file: Path) -> dict[str, Any]:

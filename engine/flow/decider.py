@@ -36,7 +36,7 @@ class Decider:
     def decide(self, header: Header, association: Association, received_at: datetime, now: datetime) -> Decision:
         """What the rules say of one instance, with its changed branches. Raises Hold when it cannot be decided."""
 
-        def changer(rule: Rule, header: Header) -> tuple[Header, tuple[Change, ...]]:
+        def changer(rule: Rule, header: Header) -> tuple[Header, tuple[Change, ...], tuple[str, ...]]:
             wanted = self.original_attributes if rule.original_attributes is None else rule.original_attributes
             changed = change(
                 header,
@@ -46,6 +46,6 @@ class Decider:
                 at=now,
                 source=association.calling_ae or association.source,
             )
-            return changed.header, changed.changes
+            return changed.header, changed.changes, changed.warnings
 
         return self.rulebook.decide(header, association, received_at, changer)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from engine.history.reader import Reader
 from engine.history.recorder import Recorder
 from engine.jobs.queues import Wake
 from engine.model import Association
-from engine.operations import boxes, deliveries, status, story, trial
+from engine.operations import boxes, deliveries, foresight, status, story, trial
 from engine.settings import Settings
 from engine.spool.spool import Spool
 from engine.store import Store
@@ -113,3 +114,13 @@ class Operations:
     ) -> dict[str, Any]:
         """What the rules (live, or a draft) say of a file, with each branch's changes. Nothing is sent. Raises Hold, Invalid."""
         return trial.test_rules(self, path, association, configuration)
+
+    def what_if(
+        self, draft: Mapping[str, Any], *, since: datetime | None = None, samples: int = 5, timeout: float = 30.0
+    ) -> dict[str, Any]:
+        """What draft rules would have matched of the logged instances, against the live ones. Raises Invalid."""
+        return foresight.foresee(self, draft, since, samples, timeout)
+
+    def analysis(self, *, days: int = 30, timeout: float = 30.0) -> list[dict[str, Any]]:
+        """What is odd about the live rules, each finding with its reason. Raises Invalid when history is too slow."""
+        return foresight.analysis(self, days, timeout)

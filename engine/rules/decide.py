@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from engine.dicom.header import Header
@@ -14,8 +14,10 @@ from engine.rules.model import Changes, Mode, Rule, Ruleset, Schedule, State
 
 __all__ = ["Branch", "Changer", "Decision", "Rulebook"]
 
-Changer = Callable[[Rule, Header], tuple[Header, tuple[Change, ...]]]
-"""Applies a rule's morphs to a header. Raises Hold when they cannot be applied."""
+Changer = Callable[[Rule, Header], tuple[Header, tuple[Change, ...], tuple[str, ...]]]
+"""Applies a rule's morphs: the header, its changes, and warnings, which join the reasons of the verdict.
+
+Raises Hold when they cannot be applied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +149,9 @@ def _apply(rule: _Rule, seen: Seen, change: Changer, earlier: tuple[Change, ...]
         verdict = rule.judge(seen)
         if not verdict.matched:
             return verdict, None
-        header, changes = change(rule.rule, seen.header) if rule.rule.morphs else (seen.header, ())
+        header, changes, warnings = change(rule.rule, seen.header) if rule.rule.morphs else (seen.header, (), ())
+        if warnings:
+            verdict = replace(verdict, reasons=verdict.reasons + warnings)
     except Hold as hold:
         raise Hold(f"Ruleset {rule.ruleset}, rule {rule.rule.name}: {hold}") from hold
     except Exception as error:  # whatever it is, the instance is kept and a person looks: never a skipped rule

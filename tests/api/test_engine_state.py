@@ -242,3 +242,19 @@ def test_tags_complete(user: httpx.Client) -> None:
     assert known is not None
     assert found[0] == {"tag": "00100020", "keyword": "PatientID", "name": known.name, "vr": "LO", "vm": "1"}
     assert user.get("/tags", params={"q": ""}).status_code == 422
+
+
+def test_what_a_draft_would_have_done_and_who_may_ask(admin: httpx.Client, user: httpx.Client) -> None:
+    body = {"configuration": {"rulesets": []}, "days": 1}
+    answer = admin.post("/rules/whatif", json=body).json()
+    assert answer["instances"] == 3
+    assert (answer["total"]["draft"], answer["total"]["lost"]) == (0, answer["total"]["live"])
+    assert answer["total"]["live"] >= 1
+    assert user.post("/rules/whatif", json=body).status_code == 403
+    assert admin.post("/rules/whatif", json={"configuration": {"rulesets": 1}}).status_code == 422
+
+
+def test_what_is_odd_about_the_rules(user: httpx.Client) -> None:
+    findings = user.get("/rules/analysis", params={"days": 7}).json()
+    assert all({"ruleset", "rule", "kind", "words", "others"} == f.keys() for f in findings)
+    assert "never_matched" in {f["kind"] for f in findings}

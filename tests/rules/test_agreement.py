@@ -33,7 +33,7 @@ def _table(rows: list[dict[str, Any]]) -> pa.Table:
 
 def python_says(rule: Rule, schedules: list[Schedule], instance: tuple[Header, Association, datetime]) -> bool:
     book = Rulebook([Ruleset(name="m", priority=1, rules=[rule])], schedules)
-    return book.decide(*instance, lambda _, unchanged: (unchanged, ())).verdicts[0].matched
+    return book.decide(*instance, lambda _, unchanged: (unchanged, (), ())).verdicts[0].matched
 
 
 def sql_says(sql: str, instances: list[tuple[Header, Association, datetime]], extract: str | None = None) -> list[Any]:

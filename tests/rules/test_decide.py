@@ -19,17 +19,16 @@ CT = {"tag": "Modality", "op": "eq", "value": "CT"}
 MR = {"tag": "Modality", "op": "eq", "value": "MR"}
 
 
-def unchanged(rule: Rule, seen: Header) -> tuple[Header, tuple[Change, ...]]:
-    return seen, ()
+def unchanged(rule: Rule, seen: Header) -> tuple[Header, tuple[Change, ...], tuple[str, ...]]:
+    return seen, (), ()
 
 
-def rename(rule: Rule, seen: Header) -> tuple[Header, tuple[Change, ...]]:
+def rename(rule: Rule, seen: Header) -> tuple[Header, tuple[Change, ...], tuple[str, ...]]:
     """Stands for morphs: appends the rule's name to the patient's ID."""
     before = seen.text("PatientID")
     after = f"{before}{rule.name}"
-    return header(PatientID=after, Modality=seen.text("Modality")), (
-        Change("PatientID", "00100020", "LO", before, after, "suffix"),
-    )
+    changes = (Change("PatientID", "00100020", "LO", before, after, "suffix"),)
+    return header(PatientID=after, Modality=seen.text("Modality")), changes, ()
 
 
 def rule(name: str, priority: int = 0, **more: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import tempfile
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,7 +21,7 @@ from engine.api.access import Caller, GuardedRoute, Who
 from engine.api.parts import Here, Parts
 from engine.configuration import Configuration
 from engine.dicom.dictionary import complete
-from engine.errors import Invalid, OutOfSpace, Problem
+from engine.errors import Denied, Invalid, OutOfSpace, Problem
 from engine.history.reader import is_truncated
 from engine.model import Association
 
@@ -39,6 +40,16 @@ class Sql(BaseModel):
     format: Literal["json", "arrow"] = "json"
     timeout: float = Field(30.0, gt=0, le=60)
     """Seconds after which the query is given up."""
+
+
+class Draft(BaseModel):
+    configuration: dict[str, Any]
+    """A draft; families that it does not name are the live ones."""
+    days: int = Field(30, ge=1, le=3650)
+    """Of what was received in the last days."""
+    samples: int = Field(5, ge=0, le=100)
+    timeout: float = Field(30.0, gt=0, le=60)
+    """Seconds after which it is given up."""
 
 
 class TagOut(BaseModel):
@@ -121,6 +132,23 @@ def test_rules(
     finally:
         path.unlink(missing_ok=True)
     return _masked(answer) if caller.masked else answer
+
+
+@router.post("/rules/whatif", tags=["Rules"], summary="What draft rules would have done with what was received")
+def what_if(parts: Here, caller: Who, body: Draft) -> Response:
+    """Counts of draft and live rules, by rule, modality, source and destination, with samples of the differences."""
+    if caller.masked:
+        raise Denied("A draft's conditions can ask after patients: you need the right to see patient data.", known=True)
+    _note(parts, caller, "what-if", "rules", {"days": body.days, "samples": body.samples})
+    since = datetime.now(UTC) - timedelta(days=body.days)
+    answer = parts.operations.what_if(body.configuration, since=since, samples=body.samples, timeout=body.timeout)
+    return _Json(answer)
+
+
+@router.get("/rules/analysis", tags=["Rules"], summary="What is odd about the live rules, and why")
+def analysis(parts: Here, days: Annotated[int, Query(ge=1, le=3650)] = 30) -> list[dict[str, Any]]:
+    """Each finding: `{ruleset, rule, kind, words, others}`."""
+    return parts.operations.analysis(days=days)
 
 
 def _draft(text: str) -> Configuration | dict[str, Any] | None:

@@ -1,0 +1,88 @@
+"""What-if, explain, analyse and warnings, by the command on a real store and history."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from engine.cli.app import app
+from engine.settings import Settings
+from engine.store import Store
+from engine.store.migration import migrate
+from tests.flow.road import Road, instance, receive
+
+CT = {"tag": "Modality", "op": "eq", "value": "CT"}
+MR = {"tag": "Modality", "op": "eq", "value": "MR"}
+
+
+def configuration(*rules: dict[str, Any]) -> dict[str, Any]:
+    numbered = [{"priority": n, "destinations": ["pacs"], **rule} for n, rule in enumerate(rules)]
+    ruleset = {"name": "main", "priority": 1, "mode": "FIRST_MATCH", "rules": numbered}
+    return {"destinations": [{"name": "pacs", "kind": "nothing"}], "rulesets": [ruleset]}
+
+
+WARNING = {"kind": "set", "tag": "Modality", "value": "lower", "invalid": "warn"}
+LIVE = configuration({"name": "ct", "when": CT, "morphs": [WARNING]}, {"name": "again", "when": {"all": [CT, CT]}})
+
+
+@pytest.fixture
+def home(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    settings = Settings(home=home, min_free_mb=0)
+    migrate(settings)
+    Store(settings).save(LIVE, author="ada")
+    road = Road(home, LIVE)
+    receive(road.spool, [("1.2.1", instance("1.2.1")), ("1.2.2", instance("1.2.2", modality="MR"))])
+    road.route()
+    assert len(road.rows("SELECT * FROM instances")) == 2
+    monkeypatch.setenv("AXIOM_HOME", str(home))
+    return home
+
+
+def run(*words: str) -> str:
+    result = CliRunner().invoke(app, ["rules", *words], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_what_a_draft_would_have_done(home: Path) -> None:
+    draft = home / "draft.yaml"
+    draft.write_text(json.dumps(configuration({"name": "mr", "when": MR})))
+    answer = json.loads(run("whatif", str(draft), "--since", "1d", "--json"))
+    assert answer["total"] == {"draft": 1, "live": 1, "gained": 1, "lost": 1}
+    assert answer["unmatched_then"] == 1
+    assert [row["sop_instance_uid"] for row in answer["gained"]] == ["1.2.2"]
+    assert "+ 1.2.2 MR" in run("whatif", str(draft), "--since", "12h")
+
+
+def test_a_time_that_is_none_is_refused(home: Path) -> None:
+    draft = home / "draft.yaml"
+    draft.write_text("rulesets: []\n")
+    result = CliRunner().invoke(app, ["rules", "whatif", str(draft), "--since", "soon"])
+    assert result.exit_code == 1
+    assert "write 30d or 12h" in result.stderr
+
+
+def test_explained_with_the_leaf_that_decided_and_a_warning_of_what_was_written(home: Path) -> None:
+    decisions = {d["rule"]: d for d in json.loads(run("explain", "1.2.1", "--json"))["receptions"][0]["decisions"]}
+    assert any("Modality" in reason and "CT" in reason for reason in decisions["ct"]["reasons"])
+    assert any("The new value of Modality is not valid" in reason for reason in decisions["ct"]["reasons"])
+    assert decisions["again"]["reasons"] == ["not asked: ct matched first"]
+    shown = run("explain", "1.2.2")
+    assert "- main/ct" in shown
+    assert "MR" in shown
+
+
+def test_a_trial_shows_the_warning(home: Path) -> None:
+    file = home / "a.dcm"
+    file.write_bytes(instance("1.2.9"))
+    assert "The new value of Modality is not valid" in run("test", str(file))
+
+
+def test_what_is_odd_is_found_in_the_rules_and_in_the_history(home: Path) -> None:
+    findings = {(f["rule"], f["kind"]) for f in json.loads(run("analyse", "--json"))}
+    assert findings >= {("again", "equal"), ("again", "never_matched")}
+    assert "main/again (never matched): " in run("analyse", "--days", "7")
