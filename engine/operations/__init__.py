@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from engine.history.reader import Reader
 from engine.history.recorder import Recorder
 from engine.jobs.queues import Wake
 from engine.model import Association
-from engine.operations import boxes, deliveries, foresight, status, story, trial
+from engine.operations import boxes, deliveries, inquiry, status, story, trial
 from engine.settings import Settings
 from engine.spool.spool import Spool
 from engine.store import Store
@@ -116,11 +115,19 @@ class Operations:
         return trial.test_rules(self, path, association, configuration)
 
     def what_if(
-        self, draft: Mapping[str, Any], *, since: datetime | None = None, samples: int = 5, timeout: float = 30.0
+        self,
+        draft: Configuration | Mapping[str, Any],
+        *,
+        days: float = 30,
+        samples: int = 5,
+        timeout: float = 120.0,
     ) -> dict[str, Any]:
-        """What draft rules would have matched of the logged instances, against the live ones. Raises Invalid."""
-        return foresight.foresee(self, draft, since, samples, timeout)
+        """What the draft's rules would have matched and sent of what came in the last `days`, against the live rules.
 
-    def analysis(self, *, days: int = 30, timeout: float = 30.0) -> list[dict[str, Any]]:
-        """What is odd about the live rules, each finding with its reason. Raises Invalid when history is too slow."""
-        return foresight.analysis(self, days, timeout)
+        Raises Invalid for a draft that does not hold, or a history too long to be asked within `timeout` seconds.
+        """
+        return inquiry.what_if(self, draft, days, samples, timeout)
+
+    def analysis(self, *, days: int = 30, timeout: float = 60.0) -> dict[str, Any]:
+        """Rules that can never match, are never reached, equal or contradict others, or matched nothing in `days`."""
+        return inquiry.analysis(self, days, timeout)

@@ -49,7 +49,7 @@ def test_every_command_that_shows_something_has_json(words: tuple[str, ...]):
 def test_the_design_s_commands_are_there():
     wanted = {
         "up", "engine", "api", "app", "status", "doctor", "config export", "config validate", "config diff", "config apply",
-        "rules test", "rules whatif", "rules explain", "rules analyse", "send", "history", "held list", "held retry", "held discard", "dead list", "dead retry",
+        "rules test", "send", "history", "held list", "held retry", "held discard", "dead list", "dead retry",
         "dead discard", "unmatched list", "unmatched replay", "inject-admin",
     }  # fmt: skip
     assert wanted <= {" ".join(words) for words in COMMANDS}

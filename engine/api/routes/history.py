@@ -8,7 +8,6 @@ import json
 import os
 import re
 import tempfile
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,7 +20,7 @@ from engine.api.access import Caller, GuardedRoute, Who
 from engine.api.parts import Here, Parts
 from engine.configuration import Configuration
 from engine.dicom.dictionary import complete
-from engine.errors import Denied, Invalid, OutOfSpace, Problem
+from engine.errors import Invalid, OutOfSpace, Problem
 from engine.history.reader import is_truncated
 from engine.model import Association
 
@@ -42,14 +41,13 @@ class Sql(BaseModel):
     """Seconds after which the query is given up."""
 
 
-class Draft(BaseModel):
-    configuration: dict[str, Any]
-    """A draft; families that it does not name are the live ones."""
-    days: int = Field(30, ge=1, le=3650)
-    """Of what was received in the last days."""
+class WhatIfBody(BaseModel):
+    configuration: dict[str, Any] = Field(
+        description="The draft: `rulesets`, and whatever else it changes; what it does not name is as it is live.",
+        examples=[{"rulesets": [{"name": "main", "priority": 10, "rules": [{"name": "all", "priority": 10}]}]}],
+    )
+    days: float = Field(30, gt=0, le=3650, description="How far to look back.")
     samples: int = Field(5, ge=0, le=100)
-    timeout: float = Field(30.0, gt=0, le=60)
-    """Seconds after which it is given up."""
 
 
 class TagOut(BaseModel):
@@ -134,20 +132,20 @@ def test_rules(
     return _masked(answer) if caller.masked else answer
 
 
-@router.post("/rules/whatif", tags=["Rules"], summary="What draft rules would have done with what was received")
-def what_if(parts: Here, caller: Who, body: Draft) -> Response:
-    """Counts of draft and live rules, by rule, modality, source and destination, with samples of the differences."""
-    if caller.masked:
-        raise Denied("A draft's conditions can ask after patients: you need the right to see patient data.", known=True)
-    _note(parts, caller, "what-if", "rules", {"days": body.days, "samples": body.samples})
-    since = datetime.now(UTC) - timedelta(days=body.days)
-    answer = parts.operations.what_if(body.configuration, since=since, samples=body.samples, timeout=body.timeout)
-    return _Json(answer)
+@router.post("/rules/whatif", tags=["Rules"], summary="What drafted rules would have done with what came; nothing is sent")
+def what_if(parts: Here, caller: Who, body: WhatIfBody) -> dict[str, Any]:
+    """Families that the draft does not name are the live ones. Counts by rule, modality, source and destination, with
+    samples of what the draft would gain and lose against the live rules."""
+    _note(parts, caller, "what-if", "rules", {"days": body.days})
+    draft = {**parts.store.live().configuration.document(), **body.configuration}
+    return parts.operations.what_if(draft, days=body.days, samples=body.samples)
 
 
-@router.get("/rules/analysis", tags=["Rules"], summary="What is odd about the live rules, and why")
-def analysis(parts: Here, days: Annotated[int, Query(ge=1, le=3650)] = 30) -> list[dict[str, Any]]:
-    """Each finding: `{ruleset, rule, kind, words, others}`."""
+@router.get("/rules/analysis", tags=["Rules"], summary="Rules that never do anything, with the reason")
+def rules_analysis(
+    parts: Here, caller: Who, days: Annotated[int, Query(ge=1, le=3650, description="How far history is asked.")] = 30
+) -> dict[str, Any]:
+    """`{"findings": [{ruleset, rule, kind, words, others}]}`: proved from the rules alone, or seen in the history."""
     return parts.operations.analysis(days=days)
 
 

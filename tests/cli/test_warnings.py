@@ -1,4 +1,4 @@
-"""What-if, explain, analyse and warnings, by the command on a real store and history."""
+"""What a morph warned of is seen: in the instance's story and in a trial of the rules."""
 
 from __future__ import annotations
 
@@ -48,24 +48,6 @@ def run(*words: str) -> str:
     return result.stdout
 
 
-def test_what_a_draft_would_have_done(home: Path) -> None:
-    draft = home / "draft.yaml"
-    draft.write_text(json.dumps(configuration({"name": "mr", "when": MR})))
-    answer = json.loads(run("whatif", str(draft), "--since", "1d", "--json"))
-    assert answer["total"] == {"draft": 1, "live": 1, "gained": 1, "lost": 1}
-    assert answer["unmatched_then"] == 1
-    assert [row["sop_instance_uid"] for row in answer["gained"]] == ["1.2.2"]
-    assert "+ 1.2.2 MR" in run("whatif", str(draft), "--since", "12h")
-
-
-def test_a_time_that_is_none_is_refused(home: Path) -> None:
-    draft = home / "draft.yaml"
-    draft.write_text("rulesets: []\n")
-    result = CliRunner().invoke(app, ["rules", "whatif", str(draft), "--since", "soon"])
-    assert result.exit_code == 1
-    assert "write 30d or 12h" in result.stderr
-
-
 def test_explained_with_the_leaf_that_decided_and_a_warning_of_what_was_written(home: Path) -> None:
     decisions = {d["rule"]: d for d in json.loads(run("explain", "1.2.1", "--json"))["receptions"][0]["decisions"]}
     assert any("Modality" in reason and "CT" in reason for reason in decisions["ct"]["reasons"])
@@ -80,9 +62,3 @@ def test_a_trial_shows_the_warning(home: Path) -> None:
     file = home / "a.dcm"
     file.write_bytes(instance("1.2.9"))
     assert "The new value of Modality is not valid" in run("test", str(file))
-
-
-def test_what_is_odd_is_found_in_the_rules_and_in_the_history(home: Path) -> None:
-    findings = {(f["rule"], f["kind"]) for f in json.loads(run("analyse", "--json"))}
-    assert findings >= {("again", "equal"), ("again", "never_matched")}
-    assert "main/again (never matched): " in run("analyse", "--days", "7")
