@@ -55,7 +55,9 @@ def test_a_column_that_the_table_does_not_have_never_gets_into_sql(patients: Tab
         patients.source().find(("mrn",), (column,), [("P1",)])
 
 
-@pytest.mark.parametrize("name", ["nothing", 'patients"; DROP TABLE patients; --', "patients`; --", "patients]; --", "a.patients"])
+@pytest.mark.parametrize(
+    "name", ["nothing", 'patients"; DROP TABLE patients; --', "patients`; --", "patients]; --", "a.patients"]
+)
 def test_a_table_that_is_not_there_never_gets_into_sql(patients: Table, name: str) -> None:
     if patients.kind == "csv":
         with pytest.raises(Hold, match="away"):
