@@ -23,7 +23,7 @@ from tests.running import running_axiom
 LUA = """
 function OnStoredInstance(id, tags, metadata, origin)
   if origin["RequestOrigin"] ~= "Lua" then
-    local changed = ModifyInstance(id, {InstitutionName = "Axiom Hospital", PatientID = "H1-" .. tags["PatientID"]}, {}, true)
+    local changed = ModifyInstance(id, {InstitutionName = "Axiom Hospital", StationName = "ROUTED"}, {}, true)
     SendToModality(changed, "pacs")
   end
 end
@@ -38,7 +38,7 @@ rulesets:
   rules:
   - name: all
     priority: 1
-    morphs: [{{kind: set, tag: InstitutionName, value: Axiom Hospital}}, {{kind: prepend, tag: PatientID, value: H1-}}]
+    morphs: [{{kind: set, tag: InstitutionName, value: Axiom Hospital}}, {{kind: set, tag: StationName, value: ROUTED}}]
     destinations: [pacs]
 """
 
@@ -48,7 +48,7 @@ def timed(files: list[Path], port: int, called: str, scp: StoreSCP) -> float:
     before = len(scp.files)
     begun = time.monotonic()
     storescu(files, port, called=called)
-    wait_until(lambda: len(scp.files) >= before + len(files), 600, "the images to arrive")
+    wait_until(lambda: len(scp.files) >= before + len(files), 120, "the images to arrive")
     return len(files) / (time.monotonic() - begun)
 
 

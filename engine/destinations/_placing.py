@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,7 +75,8 @@ class Tree:
         fd = self._folder(where)
         self._touched.add(where)
         stem, dot, end = name.rpartition(".") if "." in name.strip(".") else (name, "", "")
-        for number in itertools.count():
+        number = 0
+        while True:
             candidate = name if number == 0 else f"{stem}.{number}{dot}{end}"
             found = _existing(fd, candidate)
             if found is not None:
@@ -86,10 +86,11 @@ class Tree:
                 if policy == "refuse":
                     raise OtherBytesError
                 if policy == "keep_both":
+                    number += 1
                     continue
             if self._put(fd, candidate, content, replace=policy == "replace"):
                 return Placed("/".join((*where, candidate)), False)
-        raise AssertionError("numbers do not end")
+            # The name was taken meanwhile: look at what has it, it may be the same image.
 
     def _folder(self, where: tuple[str, ...]) -> int:
         fd = self._open.get(where)

@@ -362,3 +362,23 @@ def test_check_says_when_a_folder_cannot_be_made() -> None:
     assert folder_tick.ok
     assert (writable.name, writable.ok) == ("writable", False)
     assert "/proc" in writable.words
+
+
+def test_a_name_taken_in_the_same_moment_by_the_same_image_is_that_image(
+    out: Path, spool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (one,) = instances(spool, 1)
+    real = _placing._existing
+    looks = []
+
+    def existing(fd: int, name: str) -> int | None:
+        looks.append(name)
+        if len(looks) == 1:  # another worker names its file between our look and our naming
+            deliver(folder(out), [one])
+            return None
+        return real(fd, name)
+
+    monkeypatch.setattr(_placing, "_existing", existing)
+    (receipt,) = deliver(folder(out), [one])
+    assert (receipt.outcome, receipt.words) == (Outcome.CONFIRMED, "was there already, with the same bytes")
+    assert len(files(out)) == 1

@@ -1,4 +1,7 @@
-"""A small road for tests: a spool, rules, and destinations of our own that keep what they are given."""
+"""A small road for tests: a spool, rules, and destinations of our own that keep what they are given.
+
+Guarantee: `test_sink` keeps what it confirms in memory, for the test that looks at it.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +31,7 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
 
 
 class Sink(Destination):
-    """Keeps what it is given, in memory; answers as `Sink.answer` says.
-
-    Guarantee: none, it is for tests.
-    """
+    """Keeps what it is given, in memory; answers as `Sink.answer` says."""
 
     kind: Literal["test_sink"] = "test_sink"
     given: ClassVar[list[tuple[str, str, bytes]]] = []
