@@ -9,6 +9,10 @@ from engine.errors import Hold
 from tests.crosswalk.tables import KINDS, ROWS, Table
 
 REPLACE = ("pseudonym", "the alias%")
+SLOW = {
+    "postgresql": "SELECT pg_sleep(30)",
+    "mysql": "SELECT count(*) FROM seq_1_to_100000000 a, seq_1_to_1000 b",
+}
 
 
 def _found(table: Table, *values: str) -> dict[str, tuple[str, ...] | str | None]:
@@ -90,7 +94,8 @@ def test_the_whole_table_is_read(patients: Table) -> None:
 def test_the_ticks_of_a_check(patients: Table) -> None:
     ticks = patients.source().check()
     assert [t for t in ticks if t.ok is False] == []
-    names = ["file", "columns", "read-only"] if patients.kind == "csv" else ["resolves", "connects", "table", "columns", "read-only"]
+    first = ["file"] if patients.kind == "csv" else ["resolves", "connects", "table"]
+    names = [*first, "columns", "read-only"]
     assert [t.name for t in ticks] == names
     assert "pseudonym" in next(t.words for t in ticks if t.name == "columns")
     if patients.kind in ("postgresql", "mysql"):
@@ -115,7 +120,7 @@ def test_the_databases_refuse_to_write(patients: Table) -> None:
     if patients.kind not in ("postgresql", "mysql"):
         pytest.skip("this one cannot be asked to hold a session to reading")
     source = patients.source()
-    with pytest.raises(Hold, match="(?i)read.?only"), source._session() as connection:  # type: ignore[attr-defined]
+    with pytest.raises(Hold, match=r"(?i)read.?only"), source._session() as connection:  # type: ignore[attr-defined]
         connection.cursor().execute("DELETE FROM patients")
 
 
@@ -124,8 +129,7 @@ def test_a_question_that_takes_too_long_is_ended_and_waits(patients: Table) -> N
         pytest.skip("its time limit is the driver's")
     source = patients.source(statement_seconds=1)
     with pytest.raises(Hold, match="is away") as e, source._session() as connection:  # type: ignore[attr-defined]
-        slow = "SELECT pg_sleep(30)" if patients.kind == "postgresql" else "SELECT count(*) FROM seq_1_to_100000000 a, seq_1_to_1000 b"
-        connection.cursor().execute(slow)
+        connection.cursor().execute(SLOW[patients.kind])
     assert e.value.waits_for == "crosswalk_sources/mrn"
 
 
