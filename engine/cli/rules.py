@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from engine.cli.show import AsJson, emit, example, fail, operations
+from engine.cli.show import AsJson, emit, example, fail, note, operations, table
 
 __all__ = ["add"]
 
@@ -50,6 +51,78 @@ def test(
         _show(decision)
     if not result["decisions"]:
         typer.echo("There are no rules.")
+
+
+@cli.command(epilog=example("axiom rules whatif draft.yaml", "axiom rules whatif draft.yaml --since 7d --json"))
+def whatif(
+    draft: Annotated[Path, typer.Argument(help="A YAML file with the drafted rulesets.")],
+    since: Annotated[str, typer.Option(help="How far to look back: 12h, 30d.")] = "30d",
+    samples: Annotated[int, typer.Option(min=0, max=100, help="So many images as examples of each difference.")] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Ask the history what drafted rules would have matched and sent, against the live ones. Nothing is sent."""
+    ops = operations()
+    result = ops.what_if(_draft(ops, draft), days=_days(since), samples=samples)
+    if as_json:
+        emit(result)
+        return
+    typer.echo(f"Of {result['instances']} images that came in the last {since}:")
+    for title in ("rules", "destinations", "modalities", "sources"):
+        rows = [{title: name, **count} for name, count in sorted(result[title].items())]
+        if rows:
+            typer.echo()
+            table(rows, [title, "draft", "live", "gained", "lost"], "")
+    for title in ("gained", "lost"):
+        for one in result[title]:
+            by = ", ".join(one["rules"]["draft" if title == "gained" else "live"])
+            typer.echo(f"{title}: {one['sop_instance_uid']} ({one['modality']} from {one['source']}) by {by}")
+    for words in result["notes"]:
+        note(words)
+
+
+@cli.command(epilog=example("axiom rules analyse", "axiom rules analyse --days 90 --json"))
+def analyse(
+    days: Annotated[int, typer.Option(min=1, max=3650, help="How far history is asked for rules that matched nothing.")] = 30,
+    as_json: AsJson = False,
+) -> None:
+    """Show live rules that never match, are never reached, or equal or contradict others, each with the reason."""
+    findings = operations().analysis(days=days)["findings"]
+    if as_json:
+        emit(findings)
+        return
+    for one in findings:
+        typer.echo(f"{one['ruleset']}/{one['rule']}: {one['kind'].replace('_', ' ')}")
+        typer.echo(f"    {one['words']}")
+    if not findings:
+        typer.echo("Nothing is odd about the rules.")
+
+
+@cli.command(epilog=example("axiom rules explain 1.2.826.0.1.3680043.10.1530.1.1.1.1.1"))
+def explain(
+    sop_instance_uid: Annotated[str, typer.Argument(help="The SOP Instance UID, as received or as sent.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show what each rule said of a received image, and why; what was changed; how it was delivered."""
+    story = operations().instance(sop_instance_uid)
+    if as_json:
+        emit(story)
+        return
+    for one in story["receptions"]:
+        typer.echo(f"Came {one['received_at']} from {one['calling_ae']} through {one['source']}: {one['outcome']}")
+        if one["held_reason"]:
+            typer.echo(f"    {one['held_reason']}")
+        for decision in one["decisions"]:
+            mine = (decision["ruleset"], decision["rule"])
+            _show(decision | {"changes": [c for c in one["changes"] if (c["ruleset"], c["rule"]) == mine]})
+        for d in one["deliveries"]:
+            typer.echo(f"{d['at']} {d['destination']}, attempt {d['attempt']}: {d['outcome']} {d['code']} {d['words']}".rstrip())
+
+
+def _days(text: str) -> float:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([hd])", text.strip())
+    if not found:
+        fail(f"{text} is no span of time: write 12h or 30d.")
+    return float(found[1]) / (24 if found[2] == "h" else 1)
 
 
 def _draft(ops: Any, file: Path) -> dict[str, Any]:

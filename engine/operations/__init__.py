@@ -17,7 +17,7 @@ from engine.history.reader import Reader
 from engine.history.recorder import Recorder
 from engine.jobs.queues import Wake
 from engine.model import Association
-from engine.operations import boxes, crosswalk, deliveries, status, story, trial
+from engine.operations import boxes, crosswalk, deliveries, inquiry, status, story, trial
 from engine.settings import Settings
 from engine.spool.spool import Spool
 from engine.store import Store
@@ -136,3 +136,21 @@ class Operations:
     ) -> dict[str, Any]:
         """What the rules (live, or a draft) say of a file, with each branch's changes. Nothing is sent. Raises Hold, Invalid."""
         return trial.test_rules(self, path, association, configuration)
+
+    def what_if(
+        self,
+        draft: Configuration | Mapping[str, Any],
+        *,
+        days: float = 30,
+        samples: int = 5,
+        timeout: float = 120.0,
+    ) -> dict[str, Any]:
+        """What the draft's rules would have matched and sent of what came in the last `days`, against the live rules.
+
+        Raises Invalid for a draft that does not hold, or a history too long to be asked within `timeout` seconds.
+        """
+        return inquiry.what_if(self, draft, days, samples, timeout)
+
+    def analysis(self, *, days: int = 30, timeout: float = 60.0) -> dict[str, Any]:
+        """Rules that can never match, are never reached, equal or contradict others, or matched nothing in `days`."""
+        return inquiry.analysis(self, days, timeout)

@@ -155,6 +155,21 @@ def test_who_may_not_see_patients_sees_none_anywhere(user: httpx.Client, admin: 
     assert "P-CANARY" in admin.post("/rules/test", files={"file": file}).text
 
 
+def test_a_draft_is_asked_of_the_history_by_those_who_may_see_patients(user: httpx.Client, admin: httpx.Client) -> None:
+    rule = {"name": "mine", "priority": 1, "when": {"tag": "PatientID", "op": "eq", "value": "P-CANARY"}}
+    body = {"configuration": {"rulesets": [{"name": "draft", "priority": 1, "rules": [rule]}]}}
+    answer = admin.post("/rules/whatif", json=body)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["instances"] == 3
+    assert answer.json()["rules"]["draft/mine"]["draft"] > 0
+    assert user.post("/rules/whatif", json=body).status_code == 403  # a count would tell who was here
+    assert user.get("/rules/analysis").status_code == 200
+    broken = {"configuration": {"rulesets": [{"name": "draft"}]}}
+    refused = admin.post("/rules/whatif", json=broken)
+    assert refused.status_code == 422
+    assert ["rulesets", "draft", "priority"] in [p["loc"] for p in refused.json()["problems"]]
+
+
 def test_queries_answer_rows_or_arrow_and_say_when_they_are_cut(admin: httpx.Client) -> None:
     sql = 'SELECT sop_instance_uid, "at", bytes FROM instances ORDER BY 1'
     answer = admin.post("/history/query", json={"sql": sql, "limit": 2}).json()

@@ -41,6 +41,15 @@ class Sql(BaseModel):
     """Seconds after which the query is given up."""
 
 
+class WhatIfBody(BaseModel):
+    configuration: dict[str, Any] = Field(
+        description="The draft: `rulesets`, and whatever else it changes; what it does not name is as it is live.",
+        examples=[{"rulesets": [{"name": "main", "priority": 10, "rules": [{"name": "all", "priority": 10}]}]}],
+    )
+    days: float = Field(30, gt=0, le=3650, description="How far to look back.")
+    samples: int = Field(5, ge=0, le=100)
+
+
 class TagOut(BaseModel):
     tag: str = Field(examples=["00100020"])
     keyword: str
@@ -121,6 +130,23 @@ def test_rules(
     finally:
         path.unlink(missing_ok=True)
     return _masked(answer) if caller.masked else answer
+
+
+@router.post("/rules/whatif", tags=["Rules"], summary="What drafted rules would have done with what came; nothing is sent")
+def what_if(parts: Here, caller: Who, body: WhatIfBody) -> dict[str, Any]:
+    """Families that the draft does not name are the live ones. Counts by rule, modality, source and destination, with
+    samples of what the draft would gain and lose against the live rules."""
+    _note(parts, caller, "what-if", "rules", {"days": body.days})
+    draft = {**parts.store.live().configuration.document(), **body.configuration}
+    return parts.operations.what_if(draft, days=body.days, samples=body.samples)
+
+
+@router.get("/rules/analysis", tags=["Rules"], summary="Rules that never do anything, with the reason")
+def rules_analysis(
+    parts: Here, caller: Who, days: Annotated[int, Query(ge=1, le=3650, description="How far history is asked.")] = 30
+) -> dict[str, Any]:
+    """`{"findings": [{ruleset, rule, kind, words, others}]}`: proved from the rules alone, or seen in the history."""
+    return parts.operations.analysis(days=days)
 
 
 def _draft(text: str) -> Configuration | dict[str, Any] | None:
