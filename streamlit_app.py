@@ -15,6 +15,8 @@ PAGES = {
         ("sources", "Sources", "input"),
         ("destinations", "Destinations", "output"),
         ("schedules", "Schedules", "schedule"),
+        ("crosswalk_sources", "Crosswalk sources", "database"),
+        ("crosswalk_maps", "Crosswalk maps", "swap_horiz"),
         ("revisions", "Revisions", "history"),
     ],
     "Ask": [("history", "History", "query_stats")],

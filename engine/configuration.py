@@ -9,12 +9,15 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ValidationError
 
 import engine.component
+import engine.crosswalk
 import engine.destinations
 import engine.morphs
 import engine.sources
 from engine.component import Component, ConfigModel, Member, rebuild, uses_families
+from engine.crosswalk.map import CrosswalkMap
 from engine.destinations.base import Destination
 from engine.errors import Invalid, Problem
+from engine.morphs.crosswalk import Crosswalk
 from engine.rules.model import Rule, Ruleset, Schedule
 from engine.sources.base import Source
 
@@ -28,6 +31,8 @@ class Configuration(ConfigModel):
     sources: list[Annotated[Any, Member("source")]] = []
     destinations: list[Annotated[Any, Member("destination")]] = []
     schedules: list[Schedule] = []
+    crosswalk_sources: list[Annotated[Any, Member("crosswalk_source")]] = []
+    crosswalk_maps: list[CrosswalkMap] = []
     rulesets: list[Ruleset] = []
 
     def source(self, name: str) -> Source | None:
@@ -96,7 +101,7 @@ def problems_of(error: ValidationError, prefix: tuple[str | int, ...] = ()) -> l
 
 def _place(loc: tuple[str | int, ...]) -> Iterator[str | int]:
     """Drop the tag that pydantic puts behind an index for a tagged union: ("sources", 0, "dimse_listener", "port")."""
-    tags = {"sources", "destinations", "morphs"}
+    tags = {"sources", "destinations", "crosswalk_sources", "morphs"}
     for i, part in enumerate(loc):
         if i >= 2 and isinstance(loc[i - 1], int) and loc[i - 2] in tags and isinstance(part, str):
             continue
@@ -152,6 +157,10 @@ def _cross_problems(c: Configuration) -> Iterator[Problem]:
                 ("rulesets", name, "priority"),
                 f"Priority {priority} is taken by the ruleset {same[0]}: each needs its own, or their order is chance.",
             )
+    databases = {s.name for s in c.crosswalk_sources}
+    for one in c.crosswalk_maps:
+        if one.source not in databases:
+            yield Problem(("crosswalk_maps", one.name, "source"), _unknown("crosswalk source", one.source, databases))
     for ruleset in c.rulesets:
         yield from _ruleset_problems(c, ruleset)
 
@@ -195,6 +204,10 @@ def _reference_problems(c: Configuration, place: tuple[str | int, ...], rule: Ru
             yield Problem((*place, "sources", i), _unknown("source", name, {s.name for s in c.sources}))
     if rule.schedule is not None and rule.schedule not in schedules:
         yield Problem((*place, "schedule"), _unknown("schedule", rule.schedule, schedules))
+    maps = {m.name for m in c.crosswalk_maps}
+    for i, morph in enumerate(rule.morphs):
+        if isinstance(morph, Crosswalk) and morph.map not in maps:
+            yield Problem((*place, "morphs", i, "map"), _unknown("crosswalk map", morph.map, maps))
 
 
 def _unknown(what: str, name: str, known: set[str]) -> str:

@@ -43,7 +43,14 @@ class OutOfSpace(Refuse):
 
 
 class Hold(AxiomError):
-    """The instance could not be decided or changed: it is kept with this reason, and a person must look."""
+    """The instance could not be decided or changed: it is kept with this reason, and a person must look.
+
+    `waits_for` names the part that was away ("crosswalk_sources/mrn-db"): when it is back, the instance is released by itself.
+    """
+
+    def __init__(self, words: str, waits_for: str = "") -> None:
+        super().__init__(words)
+        self.waits_for = waits_for
 
 
 class Retry(AxiomError):

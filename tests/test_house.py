@@ -21,7 +21,7 @@ from engine.component import kinds
 from tests.running import ROOT
 
 LONGEST = 400
-FAMILIES = ("source", "destination", "morph")
+FAMILIES = ("source", "destination", "morph", "crosswalk_source")
 
 
 def _tracked(*patterns: str) -> list[Path]:

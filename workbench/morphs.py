@@ -91,7 +91,7 @@ def _move(entries: list[dict[str, Any]], i: int, by: int) -> None:
 def summary(morphs: Sequence[Mapping[str, Any]]) -> str:
     """In a few words, for lists: "set InstitutionName, prepend PatientID"."""
     said = [
-        f"{m.get('kind', '').replace('_', ' ')} {m.get('tag') or m.get('source') or m.get('from') or ''}".strip()
+        f"{m.get('kind', '').replace('_', ' ')} {m.get('tag') or m.get('map') or m.get('source') or m.get('from') or ''}".strip()
         for m in morphs
     ]
     return ", ".join(said[:3]) + (f" and {len(said) - 3} more" if len(said) > 3 else "")

@@ -18,7 +18,17 @@ from engine.api.middleware import Bounds, Hygiene
 from engine.api.openapi import build_openapi
 from engine.api.parts import Parts
 from engine.api.problems import handle_errors
-from engine.api.routes import configuration, engine_state, families, health, history, pages, people, signing_in
+from engine.api.routes import (
+    configuration,
+    crosswalk,
+    engine_state,
+    families,
+    health,
+    history,
+    pages,
+    people,
+    signing_in,
+)
 from engine.component import import_site_kinds
 from engine.errors import AxiomError
 from engine.settings import Settings
@@ -47,7 +57,7 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )  # fmt: skip
     app.state.parts = parts
-    for part in (health, pages, signing_in, configuration, engine_state, history, people, families):
+    for part in (health, pages, signing_in, configuration, engine_state, crosswalk, history, people, families):
         app.router.routes.extend(part.router.routes)  # flat, so that a walk over the routes sees each of them
     handle_errors(app)
     app.add_middleware(Bounds, largest=LARGEST_BODY, larger={"/api/v1/rules/test": history.LARGEST_FILE + (8 << 20)})

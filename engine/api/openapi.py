@@ -16,7 +16,7 @@ from engine.security.roles import Permission
 
 __all__ = ["ITEM", "build_openapi", "item_body"]
 
-ITEM = {family: family.removesuffix("s").capitalize() for family in FAMILIES}
+ITEM = {family: "".join(w.capitalize() for w in family.removesuffix("s").split("_")) for family in FAMILIES}
 """The name of each family's item in the document: `sources` -> `Source`."""
 
 REF = "#/components/schemas/"

@@ -12,6 +12,9 @@ from engine.cli.show import example, fail
 __all__ = ["add", "pages"]
 
 REFERENCE = Path("docs") / "reference"
+HEADINGS = (
+    ("source", "Sources"), ("destination", "Destinations"), ("morph", "Morphs"), ("crosswalk_source", "Crosswalk sources"),
+)  # fmt: skip
 
 
 def add(app: typer.Typer) -> None:
@@ -43,19 +46,21 @@ def pages() -> dict[str, str]:
 def _components() -> str:
     import engine.configuration  # noqa: F401  (makes the kinds known)
     from engine.component import kinds
+    from engine.crosswalk.map import CrosswalkMap
 
     out = [
-        "# Sources, destinations and morphs",
+        "# Sources, destinations, morphs and crosswalks",
         "",
         "Made by `make docs` from the classes themselves. Each kind is one file of `engine/`.",
     ]
-    for family, heading in (("source", "Sources"), ("destination", "Destinations"), ("morph", "Morphs")):
+    for family, heading in HEADINGS:
         out += ["", f"## {heading}"]
         for kind, cls in kinds(family).items():
             module = __import__(cls.__module__, fromlist=["__doc__"])
             label = f": {cls.label}" if cls.label else ""
             out += ["", f"### `{kind}`{label}", "", *(module.__doc__ or cls.__doc__ or "").strip().splitlines(), ""]
             out += _fields(cls)
+    out += ["", "## Crosswalk maps", "", (CrosswalkMap.__doc__ or "").strip(), "", *_fields(CrosswalkMap)]
     return "\n".join(out) + "\n"
 
 

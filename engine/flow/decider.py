@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from engine.configuration import Configuration
+from engine.crosswalk.base import Key
+from engine.crosswalk.cache import Cache
+from engine.crosswalk.lookup import Crosswalks, Lookups
+from engine.crosswalk.map import CrosswalkMap
 from engine.dicom.header import Header
+from engine.errors import Hold
 from engine.model import Association, Change
 from engine.morphs.apply import change
+from engine.morphs.crosswalk import Crosswalk, keys_in
+from engine.morphs.work import Work
 from engine.rules.decide import Decision, Rulebook
-from engine.rules.model import Rule
+from engine.rules.model import Rule, State
 
 __all__ = ["Decider"]
 
@@ -27,14 +36,51 @@ class Decider:
     system: str = "AXIOM FLOW"
     """(0400,0563) Modifying System."""
     history_headers: bool = True
+    crosswalks: Crosswalks = field(default_factory=lambda: Crosswalks((), ()))
+    crosswalk_maps: tuple[CrosswalkMap, ...] = ()
+    """The maps that rules use, live or in shadow."""
 
     @classmethod
-    def of(cls, revision: int, configuration: Configuration, **options: Any) -> Decider:
+    def of(cls, revision: int, configuration: Configuration, *, cache: Cache | None = None, **options: Any) -> Decider:
+        """`cache`: where the crosswalks remember their answers."""
         rulebook = Rulebook(configuration.ordered_rulesets(), configuration.schedules)
-        return cls(revision=revision, rulebook=rulebook, **options)
+        crosswalks = Crosswalks(configuration.crosswalk_maps, configuration.crosswalk_sources, cache)
+        used = {
+            morph.map
+            for ruleset in configuration.rulesets for rule in ruleset.rules if rule.state is not State.OFF
+            for morph in rule.morphs if isinstance(morph, Crosswalk)
+        }  # fmt: skip
+        maps = tuple(m for m in configuration.crosswalk_maps if m.name in used)
+        return cls(revision=revision, rulebook=rulebook, crosswalks=crosswalks, crosswalk_maps=maps, **options)
 
-    def decide(self, header: Header, association: Association, received_at: datetime, now: datetime) -> Decision:
-        """What the rules say of one instance, with its changed branches. Raises Hold when it cannot be decided."""
+    def look_up(self, headers: Iterable[Header]) -> Lookups:
+        """What the crosswalks say of the instances of a batch: one question a map. What cannot be asked now is asked, and
+        its error told, when a rule needs it."""
+        lookups = Lookups(self.crosswalks)
+        keys: dict[str, list[Key]] = {m.name: [] for m in self.crosswalk_maps}
+        for header in headers:
+            work = Work(header)
+            for one in self.crosswalk_maps:
+                with suppress(Hold):
+                    keys[one.name] += keys_in(one, work)
+        for name, wanted in keys.items():
+            with suppress(Hold):
+                lookups.find(name, wanted)
+        return lookups
+
+    def decide(
+        self,
+        header: Header,
+        association: Association,
+        received_at: datetime,
+        now: datetime,
+        lookups: Lookups | None = None,
+    ) -> Decision:
+        """What the rules say of one instance, with its changed branches. Raises Hold when it cannot be decided.
+
+        lookups: what its batch has looked up already (`look_up`).
+        """
+        lookups = lookups or Lookups(self.crosswalks)
 
         def changer(rule: Rule, header: Header) -> tuple[Header, tuple[Change, ...], tuple[str, ...]]:
             wanted = self.original_attributes if rule.original_attributes is None else rule.original_attributes
@@ -45,6 +91,7 @@ class Decider:
                 system=self.system,
                 at=now,
                 source=association.calling_ae or association.source,
+                lookups=lookups,
             )
             return changed.header, changed.changes, changed.warnings
 

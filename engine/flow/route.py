@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import orjson
 
+from engine.crosswalk.lookup import Lookups
 from engine.dicom.content import Slice
 from engine.dicom.header import Header
 from engine.errors import Hold
@@ -39,6 +41,8 @@ class _Draft:
     sent: set[tuple[str, int, str]] = field(default_factory=set)
     """(destination, index, digest): equal results for the same destination go once."""
     held: dict[str, str] = field(default_factory=dict)
+    waits: dict[str, str] = field(default_factory=dict)
+    """Of the held ones, those that wait for a part that is away: they are released when it is back."""
     unmatched: list[str] = field(default_factory=list)
     rows: dict[str, list[Row]] = field(default_factory=lambda: {"instances": [], "decisions": [], "changes": []})
 
@@ -60,7 +64,7 @@ def route(
     if plan is None:
         plan = _decide(batch, decider(), now())
     _tell(batch.folder, recorder, replayed=replayed)
-    spool.fill_box("held", batch, plan.held, plan.revision)
+    spool.fill_box("held", batch, plan.held, plan.revision, plan.waits)
     spool.fill_box("unmatched", batch, dict.fromkeys(plan.unmatched, "no live rule matched"), plan.revision)
     routed = spool.route_done(batch)
     spool.open_deliveries(routed, plan)
@@ -71,8 +75,9 @@ def route(
 
 def _decide(batch: BatchInfo, decider: Decider, now: datetime) -> Plan:
     draft = _Draft(BlobWriter(batch.folder))
+    lookups = decider.look_up(_headers(batch) if decider.crosswalk_maps else ())
     for path in batch.files():
-        _decide_one(draft, batch, path, decider, now)
+        _decide_one(draft, batch, path, decider, lookups, now)
     keys = list(draft.branches)
     plan = Plan(
         batch=batch.id,
@@ -84,6 +89,7 @@ def _decide(batch: BatchInfo, decider: Decider, now: datetime) -> Plan:
             for n, ((key, destination), items) in enumerate(draft.wanted.items())
         ],
         held=draft.held,
+        waits=draft.waits,
         unmatched=draft.unmatched,
     )
     events = b"\n".join(orjson.dumps([view, rows]) for view, rows in draft.rows.items() if rows)
@@ -91,17 +97,28 @@ def _decide(batch: BatchInfo, decider: Decider, now: datetime) -> Plan:
     return plan
 
 
-def _decide_one(draft: _Draft, batch: BatchInfo, path: Path, decider: Decider, now: datetime) -> None:
+def _headers(batch: BatchInfo) -> Iterator[Header]:
+    """The headers that can be read; what is wrong with the others is said when they are decided."""
+    for path in batch.files():
+        with suppress(Hold):
+            yield Header.read(path)
+
+
+def _decide_one(
+    draft: _Draft, batch: BatchInfo, path: Path, decider: Decider, lookups: Lookups, now: datetime
+) -> None:
     index = int(path.stem)
     header: Header | None = None
     try:
         header = Header.read(path)
-        decision = decider.decide(header, batch.association, batch.received_at, now)
+        decision = decider.decide(header, batch.association, batch.received_at, now, lookups)
         row = instance_row(batch, index, path, header, decider, now)
         changes = change_rows(batch, index, header, decision, now)
     except Exception as e:  # noqa: BLE001  (fail closed: whatever it is, this instance is held with its reason)
         reason = _reason(batch, path, e)
         draft.held[path.name] = reason
+        if waits_for := getattr(e, "waits_for", ""):
+            draft.waits[path.name] = waits_for
         draft.rows["instances"].append(held_row(batch, index, path, header, reason, decider, now))
         return
     live = [v for v in decision.verdicts if v.matched and v.state == "live"]

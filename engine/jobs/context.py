@@ -7,6 +7,7 @@ from pathlib import Path
 
 from engine.component import import_site_kinds
 from engine.configuration import Configuration
+from engine.crosswalk.cache import Cache
 from engine.flow import Decider
 from engine.history.recorder import Recorder
 from engine.jobs.queues import Wake
@@ -34,6 +35,11 @@ class Context:
         """Made at the first need: each process has its own segments."""
         return Recorder(self.settings.history)
 
+    @functools.cached_property
+    def cache(self) -> Cache:
+        """What the crosswalks have answered."""
+        return Cache(self.settings.redis)
+
     def configuration(self) -> Configuration:
         """The live configuration. Cheap while nothing changes."""
         return self.store.live().configuration
@@ -47,6 +53,7 @@ class Context:
                 live.configuration,
                 original_attributes=self.settings.log_original_attributes,
                 history_headers=self.settings.history_headers,
+                cache=self.cache,
             )
         return self._decider
 

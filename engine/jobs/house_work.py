@@ -1,15 +1,20 @@
-"""What keeps the house in order: history sealed and compacted, retentions ended. None of it is needed for delivery."""
+"""What keeps the house in order: history sealed and compacted, retentions ended, crosswalks synced.
+
+None of it is needed for delivery.
+"""
 
 from __future__ import annotations
 
 import logging
 import shutil
+import threading
 import time
 
 from engine.errors import Retry
 from engine.history.compaction import compact, retire
 from engine.history.sealing import seal
 from engine.jobs.context import Context
+from engine.jobs.crosswalk_work import keep_crosswalks
 from engine.store.mirror import mirror_audit
 
 __all__ = ["keep_house"]
@@ -25,7 +30,14 @@ def keep_house(context: Context) -> None:
     settings = context.settings
     begun = time.monotonic()
     slow = False
-    while time.monotonic() - begun < RUN_SECONDS and not context.stopping.exists():
+    over = threading.Event()
+    crosswalks = threading.Thread(target=keep_crosswalks, args=(context, over), name="crosswalks", daemon=True)
+    crosswalks.start()
+    while not context.stopping.exists():
+        if time.monotonic() - begun >= RUN_SECONDS:
+            over.set()
+            if not crosswalks.is_alive():  # a table that is being copied is copied to its end
+                break
         _mirror(context)
         seal(settings.history)
         if not slow and time.monotonic() - begun > 5.0:
@@ -34,6 +46,7 @@ def keep_house(context: Context) -> None:
             retire(settings.history, days=settings.keep_history_days)
             _retire_batches(context)
         time.sleep(SEAL_EVERY)
+    over.set()
     if context.stopping.exists():
         _mirror(context)
         seal(settings.history)

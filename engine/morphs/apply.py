@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from engine.crosswalk.lookup import Lookups
 from engine.dicom.header import Header
 from engine.dicom.patch import patched
 from engine.errors import Hold, Retry
 from engine.model import Change
-from engine.morphs.base import Morph
+from engine.morphs.base import AnyMorph
 from engine.morphs.original_attributes import Reason, record
 from engine.morphs.work import Work
 
@@ -29,29 +30,31 @@ class Changed:
 
 def change(
     header: Header,
-    morphs: Sequence[Morph],
+    morphs: Sequence[AnyMorph],
     *,
     original_attributes: bool,
     system: str,
     at: datetime,
     source: str = "",
     reason: Reason = "COERCE",
+    lookups: Lookups | None = None,
 ) -> Changed:
     """Apply the morphs in their order; each sees what those before it made.
 
     original_attributes: record the prior values in (0400,0561), one item for this call (PS3.3 C.12.1.1.9), with
     `system` as Modifying System, `at` (aware) as its time and `source` as Source of Previous Values.
+    lookups: what the crosswalk maps know, shared by a batch.
     Raises Hold, naming the morph and the tag, when one cannot be applied: then nothing is changed.
     """
-    work = Work(header)
+    work = Work(header, lookups)
     for morph in morphs:
-        work.kind, work.lenient = morph.kind, morph.invalid == "warn"
+        work.kind, work.lenient = morph.kind, morph.lenient
         try:
             morph.apply(work)
         except (Hold, Retry) as e:  # a secret that cannot be had is a person's to mend, too
-            raise Hold(f"{morph.kind} {morph.tag}: {e}") from e
+            raise Hold(f"{morph.kind} {morph.about}: {e}", getattr(e, "waits_for", "")) from e
         except Exception as e:  # fail closed, whatever a site's own kind raises
-            raise Hold(f"{morph.kind} {morph.tag} failed: {type(e).__name__}: {e}") from e
+            raise Hold(f"{morph.kind} {morph.about} failed: {type(e).__name__}: {e}") from e
     if not work.changes:
         return Changed(header, (), tuple(work.warnings))
     if original_attributes:

@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
-from pydantic import AfterValidator
+from typing import Literal
 
 from engine.component import Component
-from engine.dicom.paths import TagPath, TagPathText
+from engine.dicom.changeable import ChangedTag, refuse_unchangeable
+from engine.dicom.paths import TagPath
 from engine.morphs.work import Work
 
-__all__ = ["ChangedTag", "Morph", "is_structural", "refuse_unchangeable"]
+__all__ = ["AnyMorph", "ChangedTag", "Morph", "is_structural", "refuse_unchangeable"]
 
 UIDS = (0x00080016, 0x00080018)
 CHARACTER_SET = 0x00080005
 
 
-def refuse_unchangeable(text: str) -> str:
-    """Refuse the tags that no morph may change. Raises ValueError in words."""
-    path = TagPath.parse(text)
-    if path.is_file_meta:
-        raise ValueError(f"{path} is file meta: it is read-only, and follows the data set by itself")
-    if path.steps[0].group == 0x7FE0:
-        raise ValueError(f"{path} belongs to the pixel data, which is never changed")
-    return text
+class AnyMorph(Component, family="morph"):
+    """A change of an instance. An error at run time holds the instance."""
+
+    @property
+    def about(self) -> str:
+        """What it changes, in a word or two: stands in the reason when it cannot."""
+        return ""
+
+    @property
+    def lenient(self) -> bool:
+        """Whether a value that its VR or VM does not allow is written all the same, with a warning."""
+        return False
+
+    def apply(self, work: Work) -> None:
+        """Make the change in `work`. Raises Hold, in words, when it cannot be made."""
+        raise NotImplementedError
 
 
-ChangedTag = Annotated[TagPathText, AfterValidator(refuse_unchangeable)]
-"""A tag that a morph changes: no file meta, no pixel data."""
-
-
-class Morph(Component, family="morph"):
-    """One change of a tag. Checked against the VR when saved and when run; an error at run time holds the instance."""
+class Morph(AnyMorph):
+    """One change of one tag. Checked against the VR when saved and when run."""
 
     tag: ChangedTag
     """The tag that is changed."""
@@ -42,9 +45,13 @@ class Morph(Component, family="morph"):
     def path(self) -> TagPath:
         return TagPath.parse(self.tag)
 
-    def apply(self, work: Work) -> None:
-        """Make the change in `work`. Raises Hold, in words, when it cannot be made."""
-        raise NotImplementedError
+    @property
+    def about(self) -> str:
+        return self.tag
+
+    @property
+    def lenient(self) -> bool:
+        return self.invalid == "warn"
 
 
 def is_structural(path: TagPath) -> bool:

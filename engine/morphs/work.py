@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from engine.crosswalk.lookup import Lookups
 from engine.dicom.decode import as_text
 from engine.dicom.dictionary import private_vr, public
 from engine.dicom.edit import Node
@@ -40,8 +41,10 @@ class Place(NamedTuple):
 class Work:
     """The data set being changed by one event: the morphs of one rule."""
 
-    def __init__(self, header: Header) -> None:
+    def __init__(self, header: Header, lookups: Lookups | None = None) -> None:
         self.header = header
+        self.lookups = lookups
+        """What the crosswalk maps know; None where none are at hand."""
         self.root = Node(header.root.form, header.root)
         self.changes: list[Change] = []
         self.touched: set[int] = set()

@@ -6,17 +6,18 @@ One call each; the API, the command and the pages only parse and show.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from engine.component import import_site_kinds
 from engine.configuration import Configuration
+from engine.crosswalk.cache import Cache
 from engine.history.reader import Reader
 from engine.history.recorder import Recorder
 from engine.jobs.queues import Wake
 from engine.model import Association
-from engine.operations import boxes, deliveries, inquiry, status, story, trial
+from engine.operations import boxes, crosswalk, deliveries, inquiry, status, story, trial
 from engine.settings import Settings
 from engine.spool.spool import Spool
 from engine.store import Store
@@ -45,6 +46,10 @@ class Operations:
     @functools.cached_property
     def recorder(self) -> Recorder:
         return Recorder(self.settings.history, self.settings.instance_id)
+
+    @functools.cached_property
+    def cache(self) -> Cache:
+        return Cache(self.settings.redis)
 
     # --- looking
 
@@ -105,6 +110,24 @@ class Operations:
     def discard_deliveries(self, ids: Iterable[str], reason: str, who: str) -> dict[str, Any]:
         """Give up what is left of deliveries, on a person's word, which ledger and history keep."""
         return deliveries.discard(self, ids, reason, who)
+
+    # --- crosswalks
+
+    def crosswalk_status(self) -> dict[str, Any]:
+        """`{"maps": [{name, source, synced, state, rows, total, ...}], "redis": ""}`."""
+        return crosswalk.status(self)
+
+    def crosswalk_lookup(self, name: str, values: Sequence[str]) -> dict[str, Any]:
+        """What a map says of one key, its values in the order of the map's matched tags. Raises Missing, Invalid, Hold."""
+        return crosswalk.lookup(self, name, values)
+
+    def crosswalk_sync(self, name: str, who: str, progress: Callable[[int, int], None] = lambda *_: None) -> dict[str, Any]:
+        """Copy a map's whole table into the cache, now. Raises Missing, Conflict, Retry, Hold."""
+        return crosswalk.sync_now(self, name, who, progress)
+
+    def crosswalk_ask_for_sync(self, name: str, who: str) -> dict[str, Any]:
+        """Have the engine copy it within seconds; the status says how far it is. Raises Missing, Retry."""
+        return crosswalk.ask_for_sync(self, name, who)
 
     # --- trying
 

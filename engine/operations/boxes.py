@@ -61,6 +61,7 @@ def _item(ops: Operations, box: str, batch_id: str, *, mask: bool) -> dict[str, 
         "calling_ae": info.association.calling_ae,
         "source_ip": info.association.source_ip,
         "reason": "; ".join(dict.fromkeys(reasons.values())),
+        "waits_for": sorted(set(data.get("waits", {}).values())),  # type: ignore[attr-defined]
         "revision": data["revision"],
         "count": len(reasons),
         "instances": instances,

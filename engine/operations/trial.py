@@ -31,7 +31,8 @@ def test_rules(
     else:
         draft = load_configuration(configuration)
     now = datetime.now(UTC)
-    decider = Decider.of(live.revision, draft, original_attributes=ops.settings.log_original_attributes)
+    original_attributes = ops.settings.log_original_attributes
+    decider = Decider.of(live.revision, draft, cache=ops.cache, original_attributes=original_attributes)
     header = Header.read(path)
     decision = decider.decide(header, association, now, now)
     branches = {(b.ruleset, b.rule): b for b in (*decision.branches, *decision.shadows)}

@@ -153,7 +153,7 @@ def _apply(rule: _Rule, seen: Seen, change: Changer, earlier: tuple[Change, ...]
         if warnings:
             verdict = replace(verdict, reasons=verdict.reasons + warnings)
     except Hold as hold:
-        raise Hold(f"Ruleset {rule.ruleset}, rule {rule.rule.name}: {hold}") from hold
+        raise Hold(f"Ruleset {rule.ruleset}, rule {rule.rule.name}: {hold}", hold.waits_for) from hold
     except Exception as error:  # whatever it is, the instance is kept and a person looks: never a skipped rule
         raise Hold(
             f"Ruleset {rule.ruleset}, rule {rule.rule.name}: it could not be evaluated ({type(error).__name__})."

@@ -80,6 +80,8 @@ class Plan:
     """File name -> why it could not be decided or changed."""
     unmatched: list[str]
     """Names of the files that no live rule matched."""
+    waits: dict[str, str] = field(default_factory=dict)
+    """File name -> the part that was away, of those held until it is back."""
 
     def delivery_id(self, delivery: PlanDelivery) -> str:
         return f"{self.batch}.{delivery.number}"
@@ -156,4 +158,5 @@ def read_plan(folder: Path) -> Plan | None:
         deliveries=[PlanDelivery(**d) for d in data["deliveries"]],
         held=data["held"],
         unmatched=data["unmatched"],
+        waits=data.get("waits", {}),
     )

@@ -203,8 +203,13 @@ class Spool:
 
     # --- boxes: held and unmatched ---------------------------------------------------------------
 
-    def fill_box(self, box: str, batch: BatchInfo, reasons: Mapping[str, str], revision: int) -> None:
-        """Put instances of a batch aside, by hard links inside the spool, as a batch of their own."""
+    def fill_box(
+        self, box: str, batch: BatchInfo, reasons: Mapping[str, str], revision: int, waits: Mapping[str, str] = {}
+    ) -> None:
+        """Put instances of a batch aside, by hard links inside the spool, as a batch of their own.
+
+        waits: of some files, the part that was away and that they wait for.
+        """
         target = self.root / box / batch.id
         if not reasons or target.exists():
             return
@@ -215,7 +220,9 @@ class Spool:
             (making / name).hardlink_to(batch.folder / name)
         write_durably(
             making / "box.json",
-            orjson.dumps({"reasons": dict(reasons), "revision": revision, "at": datetime.now(UTC).isoformat()}),
+            orjson.dumps(
+                {"reasons": dict(reasons), "revision": revision, "at": datetime.now(UTC).isoformat(), "waits": dict(waits)}
+            ),
         )
         write_batch_file(making, batch.association, batch.received_at, batch.node, batch.replay_of)
         making.rename(target)
@@ -242,7 +249,7 @@ class Spool:
         remove_batch(self._box(box, batch_id))
 
     def box_reasons(self, box: str, batch_id: str) -> dict[str, object]:
-        """`box.json`: {"reasons": {file: reason}, "revision", "at"}."""
+        """`box.json`: {"reasons": {file: reason}, "revision", "at", "waits": {file: the part that was away}}."""
         data: dict[str, object] = orjson.loads((self._box(box, batch_id) / "box.json").read_bytes())
         return data
 

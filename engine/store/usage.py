@@ -10,6 +10,8 @@ __all__ = ["used_by"]
 
 def used_by(document: Mapping[str, Any], family: str, name: str) -> list[str]:
     """The places that name it: `["rulesets/main/rules/ct"]`. Rules that name a *kind* of source need no one source."""
+    if family == "crosswalk_sources":
+        return [f"crosswalk_maps/{m['name']}" for m in document.get("crosswalk_maps", []) if m.get("source") == name]
     return [
         f"rulesets/{ruleset['name']}/rules/{rule['name']}"
         for ruleset in sorted(document.get("rulesets", []), key=lambda r: r["priority"])
@@ -24,5 +26,7 @@ def _named_by(rule: Mapping[str, Any], family: str) -> list[str]:
             return list(rule.get(family, []))
         case "schedules":
             return [rule["schedule"]] if rule.get("schedule") is not None else []
+        case "crosswalk_maps":
+            return [m.get("map", "") for m in rule.get("morphs", []) if m.get("kind") == "crosswalk"]
         case _:
             return []

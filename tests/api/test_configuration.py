@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from engine.configuration import FAMILIES
 from engine.settings import Settings
 from engine.store import Store
 from tests.api.site import Site
@@ -31,7 +32,7 @@ def test_dry_run_and_diff_and_validate_change_nothing(site: Site) -> None:
     assert problems[0]["words"].startswith("line 2: There is no family called destinatons")
     dry = site.signed_in().post("/config/apply", json={"document": SMALL, "dry_run": True}).json()
     assert (dry["dry_run"], dry["changed"], dry["revision"]) == (True, True, 0)
-    assert client.get("/config").json() == {"sources": [], "destinations": [], "schedules": [], "rulesets": []}
+    assert client.get("/config").json() == {family: [] for family in FAMILIES}
 
 
 def test_problems_of_a_text_name_lines(site: Site) -> None:

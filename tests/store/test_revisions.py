@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from engine.configuration import FAMILIES
 from engine.errors import Conflict, Invalid, Missing
 from engine.settings import Settings
 from engine.store import Store
@@ -13,7 +14,7 @@ from tests.store.documents import SMALL
 
 def test_before_anything_is_saved_revision_0_is_empty(store: Store) -> None:
     assert store.live_revision() == 0
-    assert store.live().configuration.document() == {"sources": [], "destinations": [], "schedules": [], "rulesets": []}
+    assert store.live().configuration.document() == {family: [] for family in FAMILIES}
     assert store.revisions() == []
 
 

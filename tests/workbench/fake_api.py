@@ -25,13 +25,18 @@ from pydantic import ValidationError
 
 from engine.component import kinds, rebuild
 from engine.configuration import problems_of
+from engine.crosswalk.map import CrosswalkMap
 from engine.fields import describe
 from engine.rules.model import Ruleset, Schedule
 from tests.workbench import fake_site
 
 __all__ = ["FakeApi", "serve"]
 
-FAMILIES = {"sources": "source", "destinations": "destination", "schedules": None, "rulesets": None}
+FAMILIES = {
+    "sources": "source", "destinations": "destination", "schedules": None, "crosswalk_sources": "crosswalk_source",
+    "crosswalk_maps": None, "rulesets": None,
+}
+WITHOUT_KINDS: dict[str, Any] = {"schedules": Schedule, "crosswalk_maps": CrosswalkMap, "rulesets": Ruleset}
 
 
 class FakeApi:
@@ -91,7 +96,7 @@ def _invalid(problems: list[dict[str, Any]]) -> Told:
 
 def _check(family: str, item: dict[str, Any], prefix: list[Any]) -> None:
     rebuild()
-    model: Any = {"schedules": Schedule, "rulesets": Ruleset}.get(family)
+    model = WITHOUT_KINDS.get(family)
     if model is None:
         known = kinds(FAMILIES[family] or "")
         if item.get("kind") not in known:
@@ -256,9 +261,13 @@ def _crud_routes(app: FastAPI, state: FakeApi) -> None:
         for name, family in {**FAMILIES, "morphs": "morph"}.items():
             if family:
                 out[name] = {"kinds": {k: _kind(cls) for k, cls in kinds(family).items()}}
-        out["schedules"] = {"fields": describe(Schedule), "doc": Schedule.__doc__}
-        out["rulesets"] = {"fields": describe(Ruleset)}
+        for name, model in WITHOUT_KINDS.items():
+            out[name] = {"fields": describe(model), "doc": model.__doc__}
         return out
+
+    @app.get("/api/v1/crosswalk/status")
+    def crosswalk_status() -> dict[str, Any]:
+        return {"maps": [] if state.is_empty else fake_site.crosswalk_maps(), "redis": ""}
 
     @app.get("/api/v1/config")
     def config() -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 __all__ = [
-    "TAGS", "decisions", "deliveries", "difference", "document", "flow", "held", "history", "instances",
+    "TAGS", "crosswalk_maps", "decisions", "deliveries", "difference", "document", "flow", "held", "history", "instances",
     "revisions", "status", "story", "unmatched",
 ]  # fmt: skip
 
@@ -66,11 +66,22 @@ def document() -> dict[str, Any]:
         ],
         "schedules": [{"name": "office", "time_zone": "Europe/Berlin", "ranges": [
             {"days": ["mon", "tue", "wed", "thu", "fri"], "start": "07:00", "end": "18:00"}]}],
+        "crosswalk_sources": [
+            {"name": "mrn-db", "kind": "postgresql", "host": "127.0.0.1", "database": "research", "user": "reader",
+             "password": "env:MRN_PASSWORD", "table": "patients"}],
+        "crosswalk_maps": [
+            {"name": "pseudonyms", "source": "mrn-db", "match": {"PatientID": "mrn"}, "replace": {"PatientID": "pseudonym"},
+             "sync_seconds": 600}],
         "rulesets": [
             {"name": "main", "priority": 10, "mode": "ALL_MATCHES", "rules": rules},
             {"name": "night", "priority": 20, "mode": "FIRST_MATCH", "rules": []},
         ],
     }
+
+
+def crosswalk_maps() -> list[dict[str, Any]]:
+    return [{"name": "pseudonyms", "source": "mrn-db", "sync_seconds": 600, "state": "syncing", "rows": 1000, "total": 4000,
+             "error": "", "batches_waiting": 2}]
 
 
 def status(state: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from tests.workbench.fake_api import FakeApi
 
 Open = Callable[..., AppTest]
 PAGES = sorted(p.stem for p in (Path(__file__).parents[2] / "workbench" / "pages").glob("*.py"))
-HEADS = {"instance": "Find an image"}
+HEADS = {"instance": "Find an image", "crosswalk_sources": "Crosswalk sources", "crosswalk_maps": "Crosswalk maps"}
 
 
 def said(at: AppTest) -> str:
@@ -313,3 +313,19 @@ def test_what_is_typed_as_a_tag_brings_those_it_could_mean(open_page: Open, api:
     at = open_page("rules", show="main/mr-to-pacs")
     next(b for b in at.button if "SliceThickness" in b.label).click().run()
     assert next(s for s in at.selectbox if s.label == "Tag").value == "SliceThickness"
+
+
+def test_crosswalks_say_what_they_look_up_and_how_far_their_copies_are(open_page: Open) -> None:
+    assert "research · patients" in said(open_page("crosswalk_sources"))
+    words = said(open_page("crosswalk_maps"))
+    for expected in ("PatientID = mrn in mrn-db, replaces PatientID", "copying: 1000 of 4000 rows", "2 batches wait"):
+        assert expected in words
+
+
+def test_a_crosswalk_map_is_edited_by_its_form(open_page: Open, api: FakeApi) -> None:
+    at = open_page("crosswalk_maps", show="pseudonyms")
+    assert next(b for b in at.selectbox if b.label.startswith("Source")).value == "mrn-db"
+    next(n for n in at.number_input if n.label == "Cache seconds").set_value(60.0).run()
+    button(at, "Save").click().run()
+    assert api.document["crosswalk_maps"][0]["cache_seconds"] == 60.0
+    assert api.document["crosswalk_maps"][0]["match"] == {"PatientID": "mrn"}
