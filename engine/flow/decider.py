@@ -14,7 +14,6 @@ from engine.crosswalk.cache import Cache
 from engine.crosswalk.lookup import Crosswalks, Lookups
 from engine.crosswalk.map import CrosswalkMap
 from engine.dicom.header import Header
-from engine.errors import Hold
 from engine.model import Association, Change
 from engine.morphs.apply import change
 from engine.morphs.crosswalk import Crosswalk, keys_in
@@ -54,17 +53,19 @@ class Decider:
         return cls(revision=revision, rulebook=rulebook, crosswalks=crosswalks, crosswalk_maps=maps, **options)
 
     def look_up(self, headers: Iterable[Header]) -> Lookups:
-        """What the crosswalks say of the instances of a batch: one question a map. What cannot be asked now is asked, and
-        its error told, when a rule needs it."""
+        """What the crosswalks say of the instances of a batch: one question a map.
+
+        Whatever goes wrong here goes wrong again when a rule needs the answer, and is told then, of that instance alone.
+        """
         lookups = Lookups(self.crosswalks)
         keys: dict[str, list[Key]] = {m.name: [] for m in self.crosswalk_maps}
         for header in headers:
             work = Work(header)
             for one in self.crosswalk_maps:
-                with suppress(Hold):
+                with suppress(Exception):
                     keys[one.name] += keys_in(one, work)
         for name, wanted in keys.items():
-            with suppress(Hold):
+            with suppress(Exception):
                 lookups.find(name, wanted)
         return lookups
 
