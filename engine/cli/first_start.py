@@ -80,11 +80,12 @@ def _listener(settings: Settings, configuration: Configuration) -> Any:
 
 
 def send_samples(
-    settings: Settings, configuration: Configuration, stop: threading.Event, look_after: Callable[[], None]
+    settings: Settings, configuration: Configuration, stopped: Callable[[], bool], look_after: Callable[[], None]
 ) -> None:
     """Send the sample studies through the real listener, one association a study, with a progress bar.
 
-    `look_after` is called between images, so that the children are watched meanwhile. Raises Retry or Permanent.
+    Between images `look_after` is called, so that the children are watched meanwhile, and it ends early when `stopped`
+    says so. Raises Retry or Permanent.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -95,7 +96,7 @@ def send_samples(
     columns = (TextColumn("Sending sample studies"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with tempfile.TemporaryDirectory(prefix="axiom-samples-") as folder:
         studies = list(sample_studies(Path(folder)))
-        outcomes: list[str] = []
+        outcomes, stop = list[str](), threading.Event()
         with Progress(*columns, console=console(stderr=True)) as progress:
             bar = progress.add_task("", total=sum(map(len, studies)))
 
@@ -103,6 +104,8 @@ def send_samples(
                 outcomes.append(str(receipt.outcome))
                 progress.advance(bar)
                 look_after()
+                if stopped():
+                    stop.set()
 
             for number, files in enumerate(studies, 1):
                 send_files(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from engine.cli import preflight
 from engine.cli.show import console, note
+from engine.cli.stop_flag import StopFlag
 from engine.errors import AxiomError
 from engine.log import setup_logging
 from engine.process import Child, OwnerLock, stop_all
@@ -40,7 +40,7 @@ class Up:
     def __init__(self, settings: Settings, *, demo: bool) -> None:
         self.settings = settings
         self.demo = demo
-        self.stop = threading.Event()
+        self.stop = StopFlag()
         self.children: list[Child] = []
         self._store: Store | None = None
 
@@ -170,7 +170,7 @@ class Up:
         from engine.cli.first_start import send_samples
 
         try:
-            send_samples(self.settings, store.live().configuration, self.stop, self._look_after)
+            send_samples(self.settings, store.live().configuration, self.stop.is_set, self._look_after)
         except AxiomError as e:
             note(f"The sample studies were not all sent: {e}")
 
