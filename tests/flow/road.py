@@ -26,6 +26,8 @@ from engine.history.sealing import seal
 from engine.model import Association, Outcome, Receipt, Report
 from engine.spool.spool import Spool
 
+__all__ = ["CT", "SENDER", "Road", "Sink", "instance", "receive", "split"]
+
 SENDER = Association("modalities", "dimse_listener", "CT01", "AXIOM", "127.0.0.1")
 CT = "1.2.840.10008.5.1.4.1.1.2"
 
