@@ -34,7 +34,7 @@ demo: install  ## send the sample studies once more to the running listener
 	$(BIN)/python -m engine.demo "$$folder"; $(BIN)/axiom send "$$folder" --calling-ae SAMPLE
 
 test: dev peers  ## run all tests, but the slow ones (ARGS="tests/rules -x" for some)
-	@$(BIN)/python -m pytest -q -m "not slow" $(ARGS)
+	@$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile $(ARGS)
 
 test-slow: dev peers  ## chaos and soak runs
 	@$(BIN)/python -m pytest -q -m slow $(ARGS)

@@ -50,12 +50,14 @@ def wait_until(condition: Callable[[], T], timeout: float = 20.0, what: str = ""
 
 
 def free_port() -> int:
-    """A TCP port of the loopback that is free now and was not given before in this process."""
+    """A TCP port of the loopback that is free now and was not given before: not in this process, nor in its sisters
+    that run other tests at the same time (each gives ports of its own remainder)."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
     while True:
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             port: int = s.getsockname()[1]
-        if port not in _given:
+        if port not in _given and port % 8 == worker % 8:
             _given.add(port)
             return port
 

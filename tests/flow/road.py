@@ -23,7 +23,7 @@ from engine.dicom.file_meta import encode_head
 from engine.history.reader import Reader
 from engine.history.recorder import Recorder
 from engine.history.sealing import seal
-from engine.model import Association, Outcome, Receipt, Report
+from engine.model import Association, Outcome, Receipt, Report, Tick
 from engine.spool.spool import Spool
 
 __all__ = ["CT", "SENDER", "Road", "Sink", "instance", "receive", "split"]
@@ -50,6 +50,9 @@ class Sink(Destination):
             if receipt.outcome is Outcome.CONFIRMED:
                 Sink.given.append((self.name, one.sop_instance_uid, one.data_set.read()))
             report(receipt)
+
+    def check(self) -> list[Tick]:
+        return [Tick("memory", True)]
 
 
 def instance(uid: str, modality: str = "CT", patient: str = "P1", pixels: int = 64) -> bytes:
