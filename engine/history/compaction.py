@@ -22,8 +22,9 @@ from typing import Any
 
 import orjson
 
+from engine.durable import fsync_dir
 from engine.history.columns import VIEWS, schema
-from engine.history.files import counting, day_folders, fsync_dir, is_replayed, one_at_a_time, sealed, write_durably
+from engine.history.files import counting, day_folders, is_replayed, one_at_a_time, sealed, write_durably
 from engine.history.sealing import pending, seal_all
 
 __all__ = ["GRACE_SECONDS", "compact", "retire"]

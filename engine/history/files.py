@@ -20,7 +20,9 @@ from typing import NamedTuple
 
 import orjson
 
-__all__ = ["Sealed", "counting", "day_folders", "fsync_dir", "is_replayed", "one_at_a_time", "sealed", "write_durably"]
+from engine.durable import fsync_dir
+
+__all__ = ["Sealed", "counting", "day_folders", "is_replayed", "one_at_a_time", "sealed", "write_durably"]
 
 _REPLAYED = ".replayed.parquet"
 
@@ -85,14 +87,6 @@ def one_at_a_time(history_dir: Path) -> Iterator[bool]:
             yield False
             return
         yield True
-    finally:
-        os.close(fd)
-
-
-def fsync_dir(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
     finally:
         os.close(fd)
 

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from engine.durable import fsync_dir
 from engine.history.columns import VIEWS, schema
-from engine.history.files import fsync_dir, one_at_a_time, write_durably
+from engine.history.files import one_at_a_time, write_durably
 
 if TYPE_CHECKING:
     import pyarrow as pa
