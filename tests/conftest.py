@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,20 @@ from tests import peers
 from tests.running import Axiom, running_axiom
 
 __all__: list[str] = []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failure beside a running Axiom Flow tells what that said, and what waits in it."""
+    report = yield
+    if report.when == "call" and report.failed:
+        for running in getattr(item, "funcargs", {}).values():
+            if isinstance(running, Axiom):
+                waiting = sorted(str(f.relative_to(running.home)) for f in (running.home / "spool/outbox").rglob("*"))
+                report.sections.append((f"logs of {running.home}", f"{running.logs()}\noutbox: {waiting}"))
+    return report
 
 
 @pytest.fixture(autouse=True)

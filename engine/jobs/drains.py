@@ -20,6 +20,8 @@ LINGER_SECONDS = 2.0
 """A drain looks on for so long after its last work: under steady traffic no job is forked for each batch."""
 LAUNCH_SECONDS = 300.0
 """After so long a drain starts nothing new and ends, so that memory and code are fresh; another takes over at once."""
+GRACE_SECONDS = 10.0
+"""So long it waits for what it has started. What takes longer must not hold up the rest: it goes on starting then."""
 POLL_SECONDS = 0.05
 
 
@@ -74,7 +76,10 @@ class _Deliverer:
             while True:
                 if self.context.stopping.exists():
                     self.stop.set()
-                launching = not self.stop.is_set() and time.monotonic() - begun < LAUNCH_SECONDS
+                age = time.monotonic() - begun
+                launching = not self.stop.is_set() and not LAUNCH_SECONDS <= age < LAUNCH_SECONDS + GRACE_SECONDS
+                if age >= LAUNCH_SECONDS + GRACE_SECONDS:
+                    begun = time.monotonic()
                 if launching and self._launch(pool):
                     last = time.monotonic()
                 if self.running:

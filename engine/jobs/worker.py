@@ -28,6 +28,9 @@ class NodeWorker(Worker):  # type: ignore[misc]
 
     context: Context
 
+    def subscribe(self) -> None:
+        """Take no commands over Redis: their thread would run while a job is forked, with whatever lock it holds then."""
+
     def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:
         return 15  # RQ's own default for jobs without a limit is minutes: too long for a status page
 
