@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 __all__ = [
-    "Association", "Change", "Incoming", "Intake", "OpenBatch", "Outcome", "Receipt", "Report", "Tick", "Verdict",
+    "Association", "Change", "Gather", "Incoming", "Intake", "OpenBatch", "Outcome", "Receipt", "Report", "Tick", "Verdict",
 ]
 
 
@@ -28,6 +28,8 @@ class Association:
     """The signed-in user or API key of a STOW request or an upload."""
     tls_subject: str = ""
     """The subject of the peer's TLS certificate, RFC 4514."""
+    study_instances: int = 0
+    """How many instances the study has in all, where the source knows it (from a query or a retrieve); 0: unknown."""
 
 
 class Incoming(Protocol):
@@ -86,6 +88,18 @@ class Verdict:
     reasons: tuple[str, ...]
     """The parts that decided, each with the value seen: "Modality eq CT: is MR"."""
     destinations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Gather:
+    """How a rule's matches are gathered, to be delivered together."""
+
+    level: str
+    """`series` or `study`."""
+    quiet: float
+    """Seconds without a further image after which it is delivered."""
+    at_most: float
+    """Seconds after its first image when it is delivered anyway."""
 
 
 @dataclass(frozen=True, slots=True)

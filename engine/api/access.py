@@ -47,8 +47,9 @@ ACCESS: dict[str, Permission | Door] = {
     "get_configuration": V, "diff_configuration": V, "validate_configuration": V, "apply_configuration": E,
     "list_revisions": V, "get_revision": V, "diff_revision": V, "rollback_revision": E, "label_revision": E,
     # what flows
-    "status": V, "flow": V, "held": V, "unmatched": V, "deliveries": V,
+    "status": V, "flow": V, "held": V, "unmatched": V, "deliveries": V, "gatherings": V,
     "retry_held": O, "discard_held": O, "replay_unmatched": O, "retry_deliveries": O, "discard_deliveries": O,
+    "send_gatherings": O,
     "crosswalk_status": V, "crosswalk_lookup": Permission.SEE_PATIENT_DATA, "crosswalk_sync": O,
     "instances": B, "instance": B, "query_history": B, "test_rules": B,
     "what_if": Permission.SEE_PATIENT_DATA,  # its counts answer questions about patients

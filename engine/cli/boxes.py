@@ -1,4 +1,4 @@
-"""`axiom held`, `axiom unmatched` and `axiom dead`: what waits for a person."""
+"""`axiom held`, `axiom unmatched`, `axiom dead` and `axiom gathering`: what waits for a person, or for the rest of a study."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ __all__ = ["add"]
 held = typer.Typer(help="Batches with instances that could not be decided or changed.", no_args_is_help=True)
 unmatched = typer.Typer(help="Batches with instances that no rule matched.", no_args_is_help=True)
 dead = typer.Typer(help="Deliveries that were refused for good, or tried too often.", no_args_is_help=True)
+gathering = typer.Typer(help="Series and studies that are gathered before they are delivered.", no_args_is_help=True)
 
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="What `list` calls `id`.")]
 All = Annotated[bool, typer.Option("--all", help="All that `list` shows.")]
@@ -25,6 +26,7 @@ def add(app: typer.Typer) -> None:
     app.add_typer(held, name="held")
     app.add_typer(unmatched, name="unmatched")
     app.add_typer(dead, name="dead")
+    app.add_typer(gathering, name="gathering")
 
 
 def _chosen(ids: list[str] | None, everything: bool, listing: Callable[[], Sequence[Mapping[str, Any]]]) -> list[str]:
@@ -109,3 +111,21 @@ def dead_discard(reason: Reason, ids: Ids = None, everything: All = False, as_js
     ops = operations()
     chosen = _chosen(ids, everything, _dead(ops))
     outcome(ops.discard_deliveries(chosen, reason, operator()), "given up", as_json=as_json)
+
+
+@gathering.command("list", epilog=example("axiom gathering list"))
+def gathering_list(limit: Limit = 200, as_json: AsJson = False) -> None:
+    """What is being gathered, first to end first."""
+    items = operations().gatherings(limit)
+    if as_json:
+        emit(items)
+    else:
+        columns = ("id", "branch", "destination", "level", "uid", "instances", "expected", "batches", "ends_at", "late")
+        table(items, columns, "Nothing is being gathered.")
+
+
+@gathering.command("send-now", epilog=example("axiom gathering send-now --all"))
+def gathering_send_now(ids: Ids = None, everything: All = False, as_json: AsJson = False) -> None:
+    """Deliver them now, with what has come so far; what comes later is delivered as late."""
+    ops = operations()
+    outcome(ops.send_gatherings(_chosen(ids, everything, ops.gatherings), operator()), "goes now", as_json=as_json)

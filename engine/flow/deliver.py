@@ -155,6 +155,7 @@ class _Teller:
         self._recorder = recorder
         branch = plan.branches[delivery.branch]
         self._uids = {item.index: item.sop_instance_uid for item in branch.items}
+        self._origins = {item.index: item.origin for item in branch.items if item.origin is not None}
         self._common = {
             "node": node,
             "delivery": plan.delivery_id(delivery),
@@ -176,15 +177,19 @@ class _Teller:
         end = attempt.end
         if end and end.get("words"):
             whole = Receipt(-1, Outcome.RETRY, end.get("code", ""), end["words"])
-            rows.append(self._row(attempt, whole, end["state"], end["at"]))
+            row = self._row(attempt, whole, end["state"], end["at"])
+            batches = sorted({batch for batch, _ in self._origins.values()})
+            rows += [row | {"id": f"{row['id']}/{b}", "batch": b} for b in batches] or [row]
         return rows
 
     def _row(self, attempt: Attempt, r: Receipt, outcome: str, at: str) -> Row:
+        batch, index = self._origins.get(r.index, (self._common["batch"], r.index))  # where it was received
         return self._common | {
+            "batch": batch,
             "id": f"{self._common['delivery']}/{attempt.number}/{r.index}",
             "at": at,
             "attempt": attempt.number,
-            "index": r.index,
+            "index": index,
             "sop_instance_uid": self._uids.get(r.index, ""),
             "outcome": outcome,
             "code": r.code,

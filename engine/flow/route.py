@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 import orjson
 
@@ -20,6 +21,7 @@ from engine.errors import Hold
 from engine.flow.decider import Decider
 from engine.flow.recorder import Recorder
 from engine.flow.rows import Row, change_rows, decision_row, held_row, instance_row
+from engine.model import Gather
 from engine.rules.decide import Branch
 from engine.spool.batch import BatchInfo
 from engine.spool.plan import EVENTS, BlobWriter, Plan, PlanBranch, PlanDelivery, PlanItem, commit_plan, read_plan
@@ -30,16 +32,25 @@ __all__ = ["route"]
 log = logging.getLogger(__name__)
 
 
+class _Way(NamedTuple):
+    """What becomes one delivery: a branch's instances for one destination, and of one series or study if it is gathered."""
+
+    branch: tuple[str, str]
+    destination: str
+    gather: Gather | None
+    gathered_uid: str
+
+
 @dataclass
 class _Draft:
     """What is being gathered for a plan."""
 
     blob: BlobWriter
     branches: dict[tuple[str, str], PlanBranch] = field(default_factory=dict)
-    wanted: dict[tuple[tuple[str, str], str], list[int]] = field(default_factory=dict)
-    """(branch, destination) -> places in the branch's items."""
-    sent: set[tuple[str, int, str]] = field(default_factory=set)
-    """(destination, index, digest): equal results for the same destination go once."""
+    wanted: dict[_Way, list[int]] = field(default_factory=dict)
+    """A delivery to be -> places in the branch's items."""
+    sent: set[tuple[str, Gather | None, int, str]] = field(default_factory=set)
+    """(destination, gathering, index, digest): equal results for the same destination go once."""
     held: dict[str, str] = field(default_factory=dict)
     waits: dict[str, str] = field(default_factory=dict)
     """Of the held ones, those that wait for a part that is away: they are released when it is back."""
@@ -85,8 +96,8 @@ def _decide(batch: BatchInfo, decider: Decider, now: datetime) -> Plan:
         decided_at=now.isoformat(),
         branches=list(draft.branches.values()),
         deliveries=[
-            PlanDelivery(n, keys.index(key), destination, items)
-            for n, ((key, destination), items) in enumerate(draft.wanted.items())
+            PlanDelivery(n, keys.index(way.branch), way.destination, items, way.gather, way.gathered_uid)
+            for n, (way, items) in enumerate(draft.wanted.items())
         ],
         held=draft.held,
         waits=draft.waits,
@@ -163,10 +174,14 @@ def _add_branch(draft: _Draft, index: int, branch: Branch) -> None:
         )
     )
     place = len(plan_branch.items) - 1
+    gather, uid = branch.gather, ""
+    if gather is not None:
+        uid = header.text("StudyInstanceUID" if gather.level == "study" else "SeriesInstanceUID")
+        gather = gather if uid else None  # without a UID nobody can say what it belongs to: it goes at once
     for destination in branch.destinations:
-        if (destination, index, digest) not in draft.sent:
-            draft.sent.add((destination, index, digest))
-            draft.wanted.setdefault((key, destination), []).append(place)
+        if (destination, gather, index, digest) not in draft.sent:
+            draft.sent.add((destination, gather, index, digest))
+            draft.wanted.setdefault(_Way(key, destination, gather, uid), []).append(place)
 
 
 def _digest(header: Header) -> str:

@@ -56,7 +56,7 @@ def flow_counts(reader: Reader, since: datetime) -> dict[str, Any]:
     rule_destination = reader.rows(
         """
         WITH fates AS (
-            SELECT branch, destination, delivery, index, bool_or(outcome = 'confirmed') AS confirmed,
+            SELECT branch, destination, delivery, batch, index, bool_or(outcome = 'confirmed') AS confirmed,
                    bool_or(outcome = 'retry') AS retried, bool_or(outcome IN ('refused', 'dead')) AS refused
             FROM deliveries WHERE day >= $day AND "at" >= $since AND index >= 0 GROUP BY ALL)
         SELECT branch AS rule, destination, count(*) FILTER (confirmed) AS confirmed,
@@ -87,7 +87,7 @@ def _per_minute(reader: Reader, bound: dict[str, Any]) -> list[dict[str, Any]]:
             SELECT date_trunc('minute', "at"), 0, count(*)
             FROM (SELECT min("at") AS "at" FROM deliveries
                   WHERE day >= $day AND "at" >= $since AND index >= 0 AND outcome = 'confirmed'
-                  GROUP BY delivery, index)
+                  GROUP BY delivery, batch, index)
             GROUP BY ALL)
         GROUP BY minute ORDER BY minute
         """,

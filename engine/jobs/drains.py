@@ -33,6 +33,9 @@ def drain_ready(context: Context) -> int:
     while time.monotonic() - last < LINGER_SECONDS and time.monotonic() - begun < LAUNCH_SECONDS:
         if context.stopping.exists():
             break
+        if context.spool.gatherings.has_work() and flow.deliver_gathered(context.spool, context.recorder):
+            context.wake("deliver")
+            last = time.monotonic()
         found = [f for f in context.spool.batches("ready") if failed[f.name] < 3]
         for folder in found:
             if context.stopping.exists():

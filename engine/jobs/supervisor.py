@@ -118,7 +118,7 @@ class Supervisor:
 
     def _wake(self) -> None:
         spool, now = self.context.spool, time.time()
-        if spool.has_ready():
+        if spool.has_ready() or spool.gatherings.has_work():
             self.context.wake("route")
         # What waits for a paused destination, or for one that is gone, wakes nobody.
         open_ones = [d.name for d in self.context.configuration().destinations if d.enabled]

@@ -17,7 +17,7 @@ from engine.history.reader import Reader
 from engine.history.recorder import Recorder
 from engine.jobs.queues import Wake
 from engine.model import Association
-from engine.operations import boxes, crosswalk, deliveries, inquiry, status, story, trial
+from engine.operations import boxes, crosswalk, deliveries, gatherings, inquiry, status, story, trial
 from engine.settings import Settings
 from engine.spool.spool import Spool
 from engine.store import Store
@@ -110,6 +110,14 @@ class Operations:
     def discard_deliveries(self, ids: Iterable[str], reason: str, who: str) -> dict[str, Any]:
         """Give up what is left of deliveries, on a person's word, which ledger and history keep."""
         return deliveries.discard(self, ids, reason, who)
+
+    def gatherings(self, limit: int = 200) -> list[dict[str, Any]]:
+        """Series and studies that are being gathered before they go, first to end first."""
+        return gatherings.listing(self, limit)
+
+    def send_gatherings(self, ids: Iterable[str], who: str) -> dict[str, Any]:
+        """Deliver them now, with what has come so far."""
+        return gatherings.send_now(self, ids, who)
 
     # --- crosswalks
 

@@ -55,6 +55,7 @@ def status(ops: Operations) -> dict[str, Any]:
             "accepting": free >= watermark,
         },
         "destinations": destinations + [g for g in gone if g["waiting"] or g["dead"]],
+        "gathering": len(spool.gatherings.listing()),
         "held": _images(ops, "held"),
         "unmatched": _images(ops, "unmatched"),
         "dead": sum(d["dead"] for d in destinations) + sum(g["dead"] for g in gone),

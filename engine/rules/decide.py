@@ -8,9 +8,9 @@ from datetime import datetime
 
 from engine.dicom.header import Header
 from engine.errors import Hold, Invalid, Problem
-from engine.model import Association, Change, Verdict
+from engine.model import Association, Change, Gather, Verdict
 from engine.rules.compiled import Compiler, Node, Seen
-from engine.rules.model import Changes, Mode, Rule, Ruleset, Schedule, State
+from engine.rules.model import Changes, GatherLevel, Mode, Rule, Ruleset, Schedule, State
 
 __all__ = ["Branch", "Changer", "Decision", "Rulebook"]
 
@@ -30,6 +30,8 @@ class Branch:
     """As changed by the rule; the received one itself when it changes nothing."""
     changes: tuple[Change, ...]
     destinations: tuple[str, ...]
+    gather: Gather | None = None
+    """What it is gathered with before it goes; None: it goes at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ def _ordered(ruleset: Ruleset) -> list[Rule]:
 
 
 class _Rule:
-    __slots__ = ("_association", "_schedule", "_sources", "_when", "destinations", "live", "rule", "ruleset")
+    __slots__ = ("_association", "_schedule", "_sources", "_when", "destinations", "gather", "live", "rule", "ruleset")
 
     def __init__(self, ruleset: Ruleset, rule: Rule, schedules: dict[str, Schedule], compiler: Compiler) -> None:
         if rule.schedule is not None and rule.schedule not in schedules:
@@ -85,6 +87,8 @@ class _Rule:
         self.rule = rule
         self.live = rule.state is State.LIVE
         self.destinations = tuple(rule.destinations)
+        gathered = rule.gather is not GatherLevel.NONE
+        self.gather = Gather(str(rule.gather), rule.quiet, rule.at_most) if gathered else None
         self._sources = frozenset(rule.sources)
         self._schedule = schedules[rule.schedule] if rule.schedule is not None else None
         self._association: Node | None = None if rule.association is None else compiler.node(rule.association)
@@ -158,7 +162,7 @@ def _apply(rule: _Rule, seen: Seen, change: Changer, earlier: tuple[Change, ...]
         raise Hold(
             f"Ruleset {rule.ruleset}, rule {rule.rule.name}: it could not be evaluated ({type(error).__name__})."
         ) from error
-    return verdict, Branch(rule.ruleset, rule.rule.name, header, earlier + changes, rule.destinations)
+    return verdict, Branch(rule.ruleset, rule.rule.name, header, earlier + changes, rule.destinations, rule.gather)
 
 
 def _try(rule: _Rule, seen: Seen, change: Changer, earlier: tuple[Change, ...]) -> tuple[Verdict, Branch | None]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from engine.component import ConfigModel, Member, Name, uses_families
 from engine.rules.condition import AssociationCondition, Condition
 from engine.rules.schedule import Range, Schedule
 
-__all__ = ["Changes", "Mode", "Range", "Rule", "Ruleset", "Schedule", "State"]
+__all__ = ["Changes", "GatherLevel", "Mode", "Range", "Rule", "Ruleset", "Schedule", "State"]
 
 
 class Mode(StrEnum):
@@ -42,6 +42,15 @@ class Changes(StrEnum):
     """Each sees, and passes on, what earlier matches changed."""
 
 
+class GatherLevel(StrEnum):
+    """What is delivered together."""
+
+    NONE = "none"
+    """Each batch goes when it is decided."""
+    SERIES = "series"
+    STUDY = "study"
+
+
 @uses_families
 class Rule(ConfigModel):
     """What an instance must be, how it is changed, and where it then goes."""
@@ -66,9 +75,23 @@ class Rule(ConfigModel):
     morphs: list[Annotated[Any, Member("morph")]] = []
     """The changes of tags, in their order."""
     destinations: list[Name] = Field(default=[], examples=[["pacs", "archive"]])
+    gather: GatherLevel = GatherLevel.NONE
+    """`series` or `study`: all of its images that come in, in whatever batches and from whatever sources, go together."""
+    quiet: float = Field(default=60.0, gt=0, le=86_400, examples=[60])
+    """Gathering ends when so many seconds have brought no further image, or when all that the source announced are there."""
+    at_most: float = Field(default=3600.0, gt=0, le=604_800, examples=[3600])
+    """Gathering ends so many seconds after its first image in any case."""
     original_attributes: bool | None = None
     """Whether its changes are recorded in the Original Attributes Sequence; nothing: as the system's setting says."""
     description: str = ""
+
+    @model_validator(mode="after")
+    def _times(self) -> Self:
+        if self.gather is not GatherLevel.NONE and self.at_most < self.quiet:
+            raise ValueError(
+                f"at_most ({self.at_most:g} s) is shorter than quiet ({self.quiet:g} s): give it as many seconds or more."
+            )
+        return self
 
 
 @uses_families

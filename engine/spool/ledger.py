@@ -1,7 +1,8 @@
 """One delivery's ledger: append-only JSON lines that say what became of each instance. Its lock is the right to deliver.
 
 Lines: `begin` (an attempt starts), `receipt` (an instance's fate), `end` (the attempt is over, and when the next is due),
-`told` (history knows of the attempts up to here), `revive` and `discard` (a person's word). The state is their sum.
+`told` (history knows of the attempts up to here), `revive` and `discard` (a person's word), `gathered` (the last one:
+another batch has taken the instances over). The state is their sum.
 """
 
 from __future__ import annotations
@@ -171,6 +172,11 @@ class Ledger:
     def end(self, state: str, code: str = "", words: str = "", next_at: str = "") -> None:
         """The attempt is over: `done`, `retry` (when: `next_at`), `dead` (given up)."""
         self._line({"t": "end", "state": state, "code": code, "words": words, "next_at": next_at})
+        os.fsync(self._fd)
+
+    def gathered(self, into: str) -> None:
+        """The batch `into` has taken the instances over."""
+        self._line({"t": "gathered", "into": into})
         os.fsync(self._fd)
 
     def told(self, number: int) -> None:

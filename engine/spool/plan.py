@@ -16,6 +16,7 @@ import orjson
 
 from engine.dicom.content import Content, Slice
 from engine.durable import fsync_dir
+from engine.model import Gather
 
 __all__ = ["BLOB", "PLAN", "BlobWriter", "Plan", "PlanBranch", "PlanDelivery", "PlanItem", "Ref", "commit_plan", "read_plan"]
 
@@ -37,6 +38,8 @@ class PlanItem:
     transfer_syntax_uid: str
     head: list[Ref]
     data_set: list[Ref]
+    origin: tuple[str, int] | None = None
+    """Of a gathered one: the batch that it was received in, and its index there."""
 
     def content(self, folder: Path) -> tuple[bytes, Content]:
         """The head's bytes, and the data set as slices of files in `folder`."""
@@ -65,6 +68,10 @@ class PlanDelivery:
     destination: str
     items: list[int]
     """Places in the branch's items (an instance that another branch sends there unchanged alike is left out)."""
+    gather: Gather | None = None
+    """It joins a gathering (gathering.py) and is not delivered by itself."""
+    gathered_uid: str = ""
+    """The Study or Series Instance UID, as it leaves, that it is gathered by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +162,13 @@ def read_plan(folder: Path) -> Plan | None:
         branches=[
             PlanBranch(b["ruleset"], b["rule"], [PlanItem(**i) for i in b["items"]]) for b in data["branches"]
         ],
-        deliveries=[PlanDelivery(**d) for d in data["deliveries"]],
+        deliveries=[_read_delivery(d) for d in data["deliveries"]],
         held=data["held"],
         unmatched=data["unmatched"],
         waits=data.get("waits", {}),
     )
+
+
+def _read_delivery(data: dict[str, Any]) -> PlanDelivery:
+    gather = data.pop("gather", None)
+    return PlanDelivery(**data, gather=Gather(**gather) if gather else None)

@@ -3,6 +3,7 @@
     receiving/ -> ready/ -> routed/ -> kept/        batches
     held/  unmatched/                               instances that wait for a person, or for a later rule: batches too
     outbox/<destination>/  dead/<destination>/      pointers to deliveries with work, or with refused instances
+    gathering/                                      pointers to deliveries that wait for the rest of their study (gathering.py)
 
 Who works on a batch holds its lock, who works on a delivery holds its ledger's: the kernel returns both when a process ends.
 """
@@ -26,6 +27,7 @@ from engine.durable import fsync_dir, write_durably
 from engine.errors import Conflict, Missing
 from engine.spool.batch import LOCK, BatchInfo, read_batch_file, remove_batch, write_batch_file
 from engine.spool.files import locked, subfolders, try_lock
+from engine.spool.gathering import Gatherings
 from engine.spool.intake import SpoolIntake, hand_on
 from engine.spool.ledger import Ledger, LedgerState, read_state
 from engine.spool.outbox import Outbox
@@ -36,7 +38,7 @@ __all__ = ["BOXES", "Spool"]
 log = logging.getLogger(__name__)
 
 BOXES = ("held", "unmatched")
-STATES = ("receiving", "ready", "routed", "kept", *BOXES, "outbox", "dead", "removing")
+STATES = ("receiving", "ready", "routed", "kept", *BOXES, "outbox", "dead", "gathering", "removing")
 
 
 class Spool:
@@ -46,6 +48,7 @@ class Spool:
         self.root = root
         self.node = node
         self.outbox = Outbox(root)
+        self.gatherings = Gatherings(root)
 
     def make(self) -> None:
         """Make the folders. Raises OSError where that is not allowed."""
@@ -89,10 +92,16 @@ class Spool:
         return batch.moved(target)
 
     def open_deliveries(self, batch: BatchInfo, plan: Plan) -> None:
-        """Make the outbox entry of each delivery that is not final. Making it twice makes it once."""
+        """Make the outbox entry of each delivery that is not final, or let it join its gathering. Twice makes it once."""
         for delivery in plan.deliveries:
             if not self._final_ledger(batch.folder, delivery.number).exists():
-                self.outbox.add(delivery.destination, plan.delivery_id(delivery))
+                self._open(batch, plan, delivery)
+
+    def _open(self, batch: BatchInfo, plan: Plan, delivery: PlanDelivery) -> None:
+        if delivery.gather is None:
+            self.outbox.add(delivery.destination, plan.delivery_id(delivery))
+        else:
+            self.gatherings.join(plan, delivery, expected=batch.association.study_instances)
 
     # --- deliveries ------------------------------------------------------------------------------
 
@@ -114,6 +123,15 @@ class Spool:
     @staticmethod
     def _final_ledger(folder: Path, number: int) -> Path:
         return folder / "ledger" / f"{number}.final.jsonl"
+
+    def is_final(self, folder: Path, delivery: PlanDelivery) -> bool:
+        """Whether nothing is left of it."""
+        return self._final_ledger(folder, delivery.number).exists()
+
+    def close_gathered(self, folder: Path, delivery: PlanDelivery, ledger: Ledger, into: str) -> None:
+        """Its instances are in another batch now, which delivers them. The ledger's lock is held."""
+        ledger.gathered(into)
+        ledger.path.rename(self._final_ledger(folder, delivery.number))
 
     def claim_delivery(self, delivery_id: str) -> tuple[Path, Plan, PlanDelivery, Ledger] | None:
         """Take a delivery; None when another has it, or nothing is left of it (its outbox entry is then removed)."""
@@ -297,6 +315,10 @@ class Spool:
             if self._final_ledger(folder, delivery.number).exists():
                 continue
             open_left = True
+            if delivery.gather is not None:
+                if not self.gatherings.has(plan, delivery) and not self.is_final(folder, delivery):
+                    self._open(read_batch_file(folder), plan, delivery)
+                continue
             if self.outbox.has(delivery.destination, delivery_id):
                 continue
             state = self.state_of(folder, plan, delivery)

@@ -257,3 +257,24 @@ def test_tags_complete(user: httpx.Client) -> None:
     assert known is not None
     assert found[0] == {"tag": "00100020", "keyword": "PatientID", "name": known.name, "vr": "LO", "vm": "1"}
     assert user.get("/tags", params={"q": ""}).status_code == 422
+
+
+def test_what_is_gathered_is_seen_and_sent_on_a_click(site: Site, settings: Settings) -> None:
+    rule = {"name": "study", "priority": 1, "destinations": ["pacs"], "gather": "study"}
+    document = CONFIGURATION | {"rulesets": [{"name": "main", "priority": 1, "rules": [rule]}]}
+    site.store.save(document, author="test")
+    road = Road(settings.home, document)
+    receive(road.spool, [("1.2.1", instance("1.2.1")), ("1.2.2", instance("1.2.2"))])
+    road.route()
+    user = site.signed_in("ada", "User")
+    [found] = user.get("/gatherings").json()
+    assert (found["branch"], found["destination"], found["level"]) == ("main/study", "pacs", "study")
+    assert (found["uid"], found["instances"], found["late"]) == ("1.2.826.9", 2, False)
+    assert user.get("/status").json()["gathering"] == 1
+    answer = user.post("/gatherings/send-now", json={"ids": [found["id"], "gone"]}).json()
+    assert answer["done"] == [found["id"]]
+    assert "no gathering gone" in str(answer["failed"])
+    road.gather()
+    assert user.get("/gatherings").json() == []
+    [waiting] = user.get("/deliveries").json()
+    assert (waiting["branch"], waiting["instances"]) == ("main/study", 2)

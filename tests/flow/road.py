@@ -127,6 +127,10 @@ class Road:
                     jitter=lambda: 0.5,
                 )
 
+    def gather(self) -> int:
+        """Make deliveries of the gatherings whose time has come."""
+        return flow.deliver_gathered(self.spool, self.recorder)
+
     def sweep(self) -> None:
         self.spool.adopt_orphans()
         self.spool.clear_removing()

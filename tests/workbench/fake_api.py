@@ -51,6 +51,7 @@ class FakeApi:
         self.held = fake_site.held()
         self.unmatched = fake_site.unmatched()
         self.deliveries = fake_site.deliveries()
+        self.gatherings = fake_site.gatherings()
         self.is_empty = False
         self.status_code = 0
         """When set, every answer is this error."""
@@ -61,7 +62,7 @@ class FakeApi:
     def empty(self) -> None:
         """A new home: nothing configured, nothing received."""
         self.document = {family: [] for family in FAMILIES}
-        self.held, self.unmatched, self.deliveries = [], [], []
+        self.held, self.unmatched, self.deliveries, self.gatherings = [], [], [], []
         self.is_empty = True
 
     def expire(self) -> None:
@@ -206,6 +207,16 @@ def _work_routes(app: FastAPI, state: FakeApi) -> None:
         wanted = request.query_params.get("state", "")
         found = [d for d in state.deliveries if not wanted or d["state"] == wanted]
         return [d for d in found if not destination or d["destination"] == destination][:limit]
+
+    @app.get("/api/v1/gatherings")
+    def gatherings(request: Request) -> Any:
+        return state.gatherings
+
+    @app.post("/api/v1/gatherings/send-now")
+    def send_now(body: dict[str, Any], request: Request) -> Any:
+        state.did.append(("gatherings/send-now", *body["ids"]))
+        state.gatherings = listing(state.gatherings, body["ids"])
+        return {"done": body["ids"], "failed": []}
 
     @app.post("/api/v1/deliveries/{action}")
     def delivery_action(action: str, body: dict[str, Any]) -> dict[str, Any]:

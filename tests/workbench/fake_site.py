@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 
 __all__ = [
-    "TAGS", "crosswalk_maps", "decisions", "deliveries", "difference", "document", "flow", "held", "history", "instances",
-    "revisions", "status", "story", "unmatched",
+    "TAGS", "crosswalk_maps", "decisions", "deliveries", "difference", "document", "flow", "gatherings", "held",
+    "history", "instances", "revisions", "status", "story", "unmatched",
 ]  # fmt: skip
 
 CT = "1.2.826.0.1.3680043.8.498.1001"
@@ -188,6 +188,17 @@ def unmatched() -> list[dict[str, Any]]:
     one = {"sop_instance_uid": "1.2.3.9.1", "patient_id": "P-2040", "patient_name": "Roe^Sam", "modality": "OT"}
     return [{"id": "u1", "at": ago(minutes=50), "source": "modalities", "calling_ae": "SCAN3", "count": 1,
              "instances": [one], "reason": ""}]  # fmt: skip
+
+
+def gatherings() -> list[dict[str, Any]]:
+    return [
+        {"id": "a" * 32, "branch": "main/research", "destination": "research", "level": "study", "uid": "1.2.826.0.1.77",
+         "instances": 212, "expected": 640, "batches": 3, "opened_at": ago(seconds=95), "ends_at": ago(seconds=-41),
+         "late": False},
+        {"id": "b" * 32, "branch": "main/research", "destination": "research", "level": "study", "uid": "1.2.826.0.1.78",
+         "instances": 4, "expected": 0, "batches": 1, "opened_at": ago(seconds=12), "ends_at": ago(seconds=-48),
+         "late": True},
+    ]  # fmt: skip
 
 
 def deliveries() -> list[dict[str, Any]]:

@@ -123,6 +123,17 @@ def test_an_unknown_image_is_said_in_words(open_page: Open) -> None:
 # deliveries and held
 
 
+def test_gatherings_are_seen_and_sent_before_their_time(open_page: Open, api: FakeApi) -> None:
+    at = open_page("deliveries", view="gathering")
+    shown = at.dataframe[0].value
+    assert list(shown["Images"]) == ["212 of 640", "4"]
+    assert list(shown["Late"]) == ["", "late: the rest went before"]
+    choose(at, "deliveries-gathering", [0])
+    next(b for b in at.button if b.label == "Send now").click()
+    at.run()
+    assert api.did[-1] == ("gatherings/send-now", "a" * 32)
+
+
 def test_deliveries_are_sent_again_and_discarded_with_a_reason(open_page: Open, api: FakeApi) -> None:
     at = open_page("deliveries", view="dead")
     choose(at, "deliveries-dead", [0, 1])

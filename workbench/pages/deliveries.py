@@ -22,6 +22,11 @@ VIEWS = {
         "What a destination could not take would stand here until its next attempt.",
     ),
     "sending": ("Sending", "Nothing is being sent just now", "Deliveries under way are shown here."),
+    "gathering": (
+        "Gathering",
+        "Nothing is being gathered",
+        "With a rule that gathers series or studies, those that still wait for the rest of their images stand here.",
+    ),
 }
 
 
@@ -48,6 +53,27 @@ COLUMNS = {
     "What the peer said": said,
     "Since": lambda d: parts.ago(d["created_at"]),
 }
+
+
+GATHERED = {
+    "Destination": lambda g: g["destination"],
+    "Rule": lambda g: g["branch"],
+    "Of": lambda g: g["level"],
+    "UID": lambda g: g["uid"],
+    "Images": lambda g: f"{g['instances']:,} of {g['expected']:,}" if g["expected"] else f"{g['instances']:,}",
+    "Batches": lambda g: g["batches"],
+    "Since": lambda g: parts.ago(g["opened_at"]),
+    "Goes": lambda g: parts.ago(g["ends_at"]),
+    "Late": lambda g: "late: the rest went before" if g["late"] else "",
+}
+
+
+def gathering(rows: list[dict[str, Any]]) -> None:
+    chosen = boxes.choose(rows, GATHERED, "deliveries-gathering", UID=st.column_config.TextColumn(width="medium"))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if st.button("Send now", type="primary", disabled=not chosen, icon=":material/send:"):
+            boxes.act("/gatherings/send-now", chosen, "will be sent now")
+        st.caption("What comes later is sent too, marked late." if chosen else "Tick one or many to send them now.")
 
 
 def buttons(view: str, chosen: list[dict[str, Any]]) -> None:
@@ -90,6 +116,7 @@ def page() -> None:
     client = signin.client()
     rows = boxes.rows_of(client.get("/deliveries", limit=2000), "deliveries")
     views = {v: [d for d in rows if d["state"] == v or (v == "dead" and d.get("refused"))] for v in VIEWS}
+    views["gathering"] = boxes.rows_of(client.get("/gatherings", limit=2000), "gatherings")
     wanted = st.query_params.pop("view", None) if "view" in st.query_params else None
     first = wanted if wanted in VIEWS else next((v for v in VIEWS if views[v]), "waiting")
     st.session_state.setdefault("deliveries-view", first)
@@ -104,6 +131,9 @@ def page() -> None:
         st.button("Look again", icon=":material/sync:", type="tertiary")
     if not views[view]:
         parts.empty(*VIEWS[view][1:])
+        return
+    if view == "gathering":
+        gathering(views[view])
         return
     config = {
         "Confirmed": st.column_config.ProgressColumn(format="%d %%", min_value=0, max_value=100),

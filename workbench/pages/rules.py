@@ -124,6 +124,8 @@ def in_words(rule: Mapping[str, Any]) -> str:
     if rule.get("schedule"):
         asks.append(f"during {rule['schedule']}")
     does = morphs.summary(rule.get("morphs", []))
+    if rule.get("gather", "none") != "none":
+        does = f"{does + ', ' if does else ''}gathered by {rule['gather']}"
     then = f'<br><span class="ax-quiet ax-small">then {escape(does)}</span>' if does else ""
     said = f'<span class="ax-small">{escape("; ".join(asks))}</span>'
     return f'<span class="ax-title">{escape(rule["name"])}</span><br>{said}{then}'

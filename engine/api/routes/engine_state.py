@@ -76,6 +76,16 @@ def retry_deliveries(parts: Here, caller: Who, body: Ids) -> dict[str, Any]:
     return parts.operations.retry_deliveries(body.ids, caller.signature)
 
 
+@router.get("/gatherings", summary="Series and studies that are gathered before they go")
+def gatherings(parts: Here, limit: Limit = 200) -> list[dict[str, Any]]:
+    return parts.operations.gatherings(limit)
+
+
+@router.post("/gatherings/send-now", summary="Deliver them now, with what has come so far")
+def send_gatherings(parts: Here, caller: Who, body: Ids) -> dict[str, Any]:
+    return parts.operations.send_gatherings(body.ids, caller.signature)
+
+
 @router.post("/deliveries/discard", summary="Give up what is left of deliveries")
 def discard_deliveries(parts: Here, caller: Who, body: Discard) -> dict[str, Any]:
     return parts.operations.discard_deliveries(body.ids, body.reason, caller.signature)
