@@ -22,7 +22,7 @@ __all__ = ["Form"]
 Spec = Mapping[str, Any]
 LATER = (
     "enabled", "parallel", "retry", "instances", "description", "priority", "original_attributes", "invalid", "vr", "gather",
-    "quiet", "at_most",
+    "quiet", "at_most", "duplicates",
 )  # fmt: skip
 """Fields that most people leave as they are: they wait under "More settings"."""
 WIDE = ("model", "condition", "association", "morphs", "list", "mapping", "json")

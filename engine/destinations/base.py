@@ -11,6 +11,7 @@ from pydantic import Field
 
 from engine.component import Component, ConfigModel, Name
 from engine.dicom.content import Content
+from engine.duplicates import Duplicates
 from engine.model import Report, Tick
 
 __all__ = ["Destination", "Outgoing", "RetryPolicy", "Tags"]
@@ -63,6 +64,9 @@ class Destination(Component, family="destination"):
     """Deliveries (associations, connections) to it at the same time."""
     retry: RetryPolicy = RetryPolicy()
     """How transient failures are tried again."""
+    duplicates: Duplicates = Duplicates()
+    """What is done when an image leaves again that this destination has confirmed before. Held ones are dead letters: sending
+    them again from there sends them."""
     description: str = ""
     """For people: what it is for."""
 

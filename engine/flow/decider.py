@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,6 +14,7 @@ from engine.crosswalk.cache import Cache
 from engine.crosswalk.lookup import Crosswalks, Lookups
 from engine.crosswalk.map import CrosswalkMap
 from engine.dicom.header import Header
+from engine.duplicates import Duplicates
 from engine.model import Association, Change
 from engine.morphs.apply import change
 from engine.morphs.crosswalk import Crosswalk, keys_in
@@ -38,6 +39,10 @@ class Decider:
     crosswalks: Crosswalks = field(default_factory=lambda: Crosswalks((), ()))
     crosswalk_maps: tuple[CrosswalkMap, ...] = ()
     """The maps that rules use, live or in shadow."""
+    duplicates: Mapping[str, Duplicates] = field(default_factory=dict)
+    """What each source does with what comes again."""
+    compares_wholly: bool = False
+    """Whether some source or destination wants to know if two contents are the same to the last byte."""
 
     @classmethod
     def of(cls, revision: int, configuration: Configuration, *, cache: Cache | None = None, **options: Any) -> Decider:
@@ -50,7 +55,17 @@ class Decider:
             for morph in rule.morphs if isinstance(morph, Crosswalk)
         }  # fmt: skip
         maps = tuple(m for m in configuration.crosswalk_maps if m.name in used)
-        return cls(revision=revision, rulebook=rulebook, crosswalks=crosswalks, crosswalk_maps=maps, **options)
+        duplicates = {source.name: source.duplicates for source in configuration.sources}
+        wholly = any(d.any for d in [*duplicates.values(), *(d.duplicates for d in configuration.destinations)])
+        return cls(
+            revision=revision,
+            rulebook=rulebook,
+            crosswalks=crosswalks,
+            crosswalk_maps=maps,
+            duplicates=duplicates,
+            compares_wholly=wholly,
+            **options,
+        )
 
     def look_up(self, headers: Iterable[Header]) -> Lookups:
         """What the crosswalks say of the instances of a batch: one question a map.

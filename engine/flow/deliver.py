@@ -16,6 +16,7 @@ from engine.dicom.meta import Meta
 from engine.dicom.source import Source
 from engine.errors import Permanent, Retry
 from engine.flow.recorder import Recorder
+from engine.flow.repetition import note_confirmed, settle_repetitions
 from engine.flow.rows import Row
 from engine.model import Outcome, Receipt
 from engine.spool.ledger import Attempt, Ledger, LedgerState
@@ -92,8 +93,13 @@ def deliver(
         items = [item for item in items if not before.settled(item.index)]
         if items:
             ledger.begin(len(before.attempts) + 1)
-            _attempt(ledger, [_outgoing(folder, i) for i in items], destination, stop, now=now, jitter=jitter)
+            rest = settle_repetitions(spool.seen, destination, plan.batch, items, before, ledger)
+            if rest:
+                _attempt(ledger, [_outgoing(folder, i) for i in rest], destination, stop, now=now, jitter=jitter)
+            else:
+                ledger.end("done")
             after = ledger.state()
+            note_confirmed(spool.seen, destination, plan.batch, rest, after)
             teller.tell(ledger, after, after.attempts[-1:], replayed=False)
         state = spool.settle(folder, plan, delivery, ledger)
     finally:

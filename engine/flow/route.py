@@ -17,14 +17,17 @@ import orjson
 from engine.crosswalk.lookup import Lookups
 from engine.dicom.content import Slice
 from engine.dicom.header import Header
+from engine.duplicates import Action, Again
 from engine.errors import Hold
 from engine.flow.decider import Decider
 from engine.flow.recorder import Recorder
+from engine.flow.repetition import Repetitions
 from engine.flow.rows import Row, change_rows, decision_row, held_row, instance_row
 from engine.model import Gather
 from engine.rules.decide import Branch
 from engine.spool.batch import BatchInfo
 from engine.spool.plan import EVENTS, BlobWriter, Plan, PlanBranch, PlanDelivery, PlanItem, commit_plan, read_plan
+from engine.spool.seen import Print, Seen
 from engine.spool.spool import Spool
 
 __all__ = ["route"]
@@ -41,11 +44,29 @@ class _Way(NamedTuple):
     gathered_uid: str
 
 
+class _Leaving(NamedTuple):
+    """A branch with what is asked of its header as it leaves: read while an error can still hold the instance."""
+
+    branch: Branch
+    series: str
+    gather: Gather | None
+    uid: str
+
+    @classmethod
+    def of(cls, branch: Branch) -> _Leaving:
+        series, gather, uid = branch.header.text("SeriesInstanceUID"), branch.gather, ""
+        if gather is not None:
+            uid = branch.header.text("StudyInstanceUID") if gather.level == "study" else series
+            gather = gather if uid else None  # without a UID nobody can say what it belongs to: it goes at once
+        return cls(branch, series, gather, uid)
+
+
 @dataclass
 class _Draft:
     """What is being gathered for a plan."""
 
     blob: BlobWriter
+    repetitions: Repetitions
     branches: dict[tuple[str, str], PlanBranch] = field(default_factory=dict)
     wanted: dict[_Way, list[int]] = field(default_factory=dict)
     """A delivery to be -> places in the branch's items."""
@@ -73,7 +94,7 @@ def route(
     plan = read_plan(batch.folder)
     replayed = plan is not None
     if plan is None:
-        plan = _decide(batch, decider(), now())
+        plan = _decide(spool.seen, batch, decider(), now())
     _tell(batch.folder, recorder, replayed=replayed)
     spool.fill_box("held", batch, plan.held, plan.revision, plan.waits)
     spool.fill_box("unmatched", batch, dict.fromkeys(plan.unmatched, "no live rule matched"), plan.revision)
@@ -84,11 +105,12 @@ def route(
     return plan
 
 
-def _decide(batch: BatchInfo, decider: Decider, now: datetime) -> Plan:
-    draft = _Draft(BlobWriter(batch.folder))
+def _decide(seen: Seen, batch: BatchInfo, decider: Decider, now: datetime) -> Plan:
     lookups = decider.look_up(_headers(batch) if decider.crosswalk_maps else ())
-    for path in batch.files():
-        _decide_one(draft, batch, path, decider, lookups, now)
+    with seen.looking() as look:
+        draft = _Draft(BlobWriter(batch.folder), Repetitions(batch, decider, look))
+        for path in batch.files():
+            _decide_one(draft, batch, path, decider, lookups, now)
     keys = list(draft.branches)
     plan = Plan(
         batch=batch.id,
@@ -105,6 +127,7 @@ def _decide(batch: BatchInfo, decider: Decider, now: datetime) -> Plan:
     )
     events = b"\n".join(orjson.dumps([view, rows]) for view, rows in draft.rows.items() if rows)
     commit_plan(batch.folder, plan, draft.blob, events)
+    seen.note_received(draft.repetitions.sights.values())
     return plan
 
 
@@ -122,9 +145,14 @@ def _decide_one(
     header: Header | None = None
     try:
         header = Header.read(path)
+        sight, again, action = draft.repetitions.look(path, header)
+        if action is Action.SKIP:
+            draft.rows["instances"].append(_skipped(batch, index, path, header, decider, now, again))
+            return
         decision = decider.decide(header, batch.association, batch.received_at, now, lookups)
         row = instance_row(batch, index, path, header, decider, now)
         changes = change_rows(batch, index, header, decision, now)
+        leaving = [_Leaving.of(branch) for branch in decision.branches]
     except Exception as e:  # noqa: BLE001  (fail closed: whatever it is, this instance is held with its reason)
         reason = _reason(batch, path, e)
         draft.held[path.name] = reason
@@ -135,12 +163,21 @@ def _decide_one(
     live = [v for v in decision.verdicts if v.matched and v.state == "live"]
     if not live:
         draft.unmatched.append(path.name)
+    draft.repetitions.sights[sight.uid] = sight
+    row["duplicate"] = again or ""
     row["outcome"] = "routed" if live else "unmatched"
     draft.rows["instances"].append(row)
     draft.rows["decisions"] += [decision_row(batch, index, header, v, decider, now) for v in decision.verdicts]
     draft.rows["changes"] += changes
-    for branch in decision.branches:
-        _add_branch(draft, index, branch)
+    for one in leaving:
+        _add_branch(draft, index, one, sight.print)
+
+
+def _skipped(
+    batch: BatchInfo, index: int, path: Path, header: Header, decider: Decider, now: datetime, again: Again | None
+) -> Row:
+    row = instance_row(batch, index, path, header, decider, now)
+    return row | {"outcome": "skipped", "duplicate": again or ""}
 
 
 def _reason(batch: BatchInfo, path: Path, error: Exception) -> str:
@@ -158,11 +195,13 @@ def _reason(batch: BatchInfo, path: Path, error: Exception) -> str:
     return f"Internal error while deciding ({type(error).__name__} at {place}): report it, and retry after a repair."
 
 
-def _add_branch(draft: _Draft, index: int, branch: Branch) -> None:
+def _add_branch(draft: _Draft, index: int, leaving: _Leaving, received: Print) -> None:
+    branch = leaving.branch
     key = (branch.ruleset, branch.rule)
     plan_branch = draft.branches.setdefault(key, PlanBranch(*key))
     header = branch.header
     digest = _digest(header)
+    content = received.of_change(orjson.dumps([(c.path, c.after) for c in branch.changes])) if branch.changes else received
     plan_branch.items.append(
         PlanItem(
             index=index,
@@ -171,17 +210,16 @@ def _add_branch(draft: _Draft, index: int, branch: Branch) -> None:
             transfer_syntax_uid=header.transfer_syntax_uid,
             head=draft.blob.refs([header.head]),
             data_set=draft.blob.refs(header.data_set.pieces),
+            series=leaving.series,
+            near=content.near,
+            whole=content.whole,
         )
     )
     place = len(plan_branch.items) - 1
-    gather, uid = branch.gather, ""
-    if gather is not None:
-        uid = header.text("StudyInstanceUID" if gather.level == "study" else "SeriesInstanceUID")
-        gather = gather if uid else None  # without a UID nobody can say what it belongs to: it goes at once
     for destination in branch.destinations:
-        if (destination, gather, index, digest) not in draft.sent:
-            draft.sent.add((destination, gather, index, digest))
-            draft.wanted.setdefault(_Way(key, destination, gather, uid), []).append(place)
+        if (destination, leaving.gather, index, digest) not in draft.sent:
+            draft.sent.add((destination, leaving.gather, index, digest))
+            draft.wanted.setdefault(_Way(key, destination, leaving.gather, leaving.uid), []).append(place)
 
 
 def _digest(header: Header) -> str:

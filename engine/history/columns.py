@@ -47,6 +47,7 @@ VIEWS: dict[str, dict[str, str]] = {
         "bytes": "int",
         "revision": "int",
         "outcome": "text",
+        "duplicate": "text",
         "held_reason": "text",
         "header": "text",
     },

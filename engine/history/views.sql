@@ -7,7 +7,7 @@ SELECT id, "at", node, replayed, batch, index, sop_instance_uid, sop_class_uid, 
        series_instance_uid, hide(patient_id) AS patient_id, hide(patient_name) AS patient_name,
        hide(accession_number) AS accession_number, modality, study_date, study_description, series_description,
        station_name, manufacturer, institution_name, body_part_examined, source, source_kind, calling_ae, called_ae,
-       source_ip, user, tls_subject, received_at, routed_at, bytes, revision, outcome, hide(held_reason) AS held_reason,
+       source_ip, user, tls_subject, received_at, routed_at, bytes, revision, outcome, duplicate, hide(held_reason) AS held_reason,
        hide(header) AS header, day
 FROM {instances};
 

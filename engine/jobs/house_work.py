@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 RUN_SECONDS = 60.0
 SEAL_EVERY = 1.0
 REMEMBERED_SECONDS = 30 * 86_400.0
-"""So long what comes after a gathering's end is marked late."""
+"""So long what comes after a gathering's end is marked late, and what comes again is known."""
 
 
 def keep_house(context: Context) -> None:
@@ -67,6 +67,7 @@ def _retire_batches(context: Context) -> None:
     spool.retire("kept", settings.keep_delivered_hours * 3600)
     spool.retire("unmatched", settings.keep_unmatched_days * 86_400)
     spool.gatherings.forget_before(REMEMBERED_SECONDS)
+    spool.seen.forget(REMEMBERED_SECONDS)
     # Delivered batches are only kept for convenience: they make room, oldest first, well above the watermark.
     while shutil.disk_usage(spool.root).free < 2 * (settings.min_free_mb << 20):
         if not spool.retire("kept", 0, at_most=50):

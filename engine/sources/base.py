@@ -8,6 +8,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from engine.component import Component, Name
+from engine.duplicates import Duplicates
 from engine.model import Intake, Tick
 
 __all__ = ["Source", "SourceStatus"]
@@ -28,6 +29,8 @@ class Source(Component, family="source"):
     """Switched off, it takes nothing in; its configuration stays."""
     instances: list[str] = Field(default=[], examples=[["node-1"]])
     """The nodes (`AXIOM_INSTANCE_ID`) that run it; empty: all of them."""
+    duplicates: Duplicates = Duplicates()
+    """What is done when an image comes again that this node has received before, from whatever source."""
     description: str = ""
     """For people: who sends to it."""
 

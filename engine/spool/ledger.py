@@ -43,6 +43,8 @@ class LedgerState:
     discarded: set[int] = field(default_factory=set)
     told: int = 0
     """Attempts that history knows of."""
+    revived: bool = False
+    """A person said that it shall be tried again."""
     since_revived: int = 0
     """Attempts since the start or a person's retry: what back-off and the limit of attempts count."""
     last: Receipt | None = None
@@ -90,6 +92,7 @@ def _fold(state: LedgerState, line: dict[str, Any], indexes: list[int]) -> None:
             state.told = line["a"]
         case "revive":
             state.refused.clear()
+            state.revived = True
             state.since_revived = 0
             state.next_at = ""
         case "discard":

@@ -40,6 +40,11 @@ class PlanItem:
     data_set: list[Ref]
     origin: tuple[str, int] | None = None
     """Of a gathered one: the batch that it was received in, and its index there."""
+    series: str = ""
+    """Its Series Instance UID as it leaves."""
+    near: str = ""
+    whole: str = ""
+    """What tells its content from others (seen.Print)."""
 
     def content(self, folder: Path) -> tuple[bytes, Content]:
         """The head's bytes, and the data set as slices of files in `folder`."""

@@ -32,6 +32,7 @@ from engine.spool.intake import SpoolIntake, hand_on
 from engine.spool.ledger import Ledger, LedgerState, read_state
 from engine.spool.outbox import Outbox
 from engine.spool.plan import Plan, PlanDelivery, read_plan
+from engine.spool.seen import Seen
 
 __all__ = ["BOXES", "Spool"]
 
@@ -49,6 +50,7 @@ class Spool:
         self.node = node
         self.outbox = Outbox(root)
         self.gatherings = Gatherings(root)
+        self.seen = Seen(root)
 
     def make(self) -> None:
         """Make the folders. Raises OSError where that is not allowed."""

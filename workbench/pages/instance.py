@@ -89,6 +89,9 @@ def story(uid: str) -> None:
         reception(one)
 
 
+AGAIN = {"same_bytes": "with the same bytes", "other_bytes": "with other bytes", "other_series": "in another series"}
+
+
 def reception(one: Mapping[str, Any]) -> None:
     study = {
         "Patient ID": one.get("patient_id"), "Accession": one.get("accession_number"), "Modality": one.get("modality"),
@@ -101,11 +104,15 @@ def reception(one: Mapping[str, Any]) -> None:
         "Through": one.get("source"), "From": sender, "Address": one.get("source_ip"), "Size": parts.size(one.get("bytes")),
         "Transfer syntax": one.get("transfer_syntax_uid"), "Batch": one.get("batch"),
     }  # fmt: skip
-    steps = [parts.step("Received, and safe on disk", one.get("received_at"), "good", parts.facts(about))]
+    again = AGAIN.get(str(one.get("duplicate") or ""), "")
+    head = f"Received again {again}, and safe on disk" if again else "Received, and safe on disk"
+    steps = [parts.step(head, one.get("received_at"), "wait" if again else "good", parts.facts(about))]
     decided = one.get("decisions") or []
     if one.get("outcome") == "held":
         reason = f'<span class="ax-mono">{escape(str(one.get("held_reason") or ""))}</span>'
         steps.append(parts.step("Held: a person must look", one.get("routed_at"), "bad", reason))
+    elif one.get("outcome") == "skipped":
+        steps.append(parts.step("Skipped, as its source is told to do with duplicates", one.get("routed_at"), "wait"))
     elif one.get("routed_at") or decided:
         matched = sum(bool(d.get("matched")) for d in decided)
         words = f"Decided: {parts.plural(matched, 'rule')} of {len(decided)} matched"
@@ -160,9 +167,10 @@ def delivery(d: Mapping[str, Any]) -> str:
         "refused": "refused it",
         "dead": "given up",
         "discarded": "discarded",
+        "gathered": "waits for the rest, to get all together",
     }
     outcome = str(d.get("outcome"))
-    kind = {"confirmed": "good", "retry": "wait"}.get(outcome, "bad")
+    kind = {"confirmed": "good", "retry": "wait", "gathered": "good"}.get(outcome, "bad")
     words = " ".join(str(d[k]) for k in ("code", "words") if d.get(k))
     if d.get("code") and str(d["words"] or "").startswith(str(d["code"])):
         words = str(d["words"])
