@@ -257,3 +257,15 @@ def test_tags_complete(user: httpx.Client) -> None:
     assert known is not None
     assert found[0] == {"tag": "00100020", "keyword": "PatientID", "name": known.name, "vr": "LO", "vm": "1"}
     assert user.get("/tags", params={"q": ""}).status_code == 422
+
+
+def test_a_destination_with_deliveries_that_are_not_over_goes_only_by_force(admin: httpx.Client) -> None:
+    used = admin.delete("/destinations/refuses", params={"force": True})
+    assert (used.status_code, used.json()["used_by"]) == (409, ["rulesets/main/rules/ct"])
+    assert admin.delete("/rulesets/main").status_code == 204
+    assert admin.get("/destinations/refuses/used-by").json() == {"used_by": [], "deliveries": 1}
+    told = admin.delete("/destinations/refuses")
+    assert told.status_code == 409
+    assert "1 delivery to refuses is not over" in told.json()["detail"]
+    assert admin.delete("/destinations/refuses", params={"force": True}).status_code == 204
+    assert admin.delete("/destinations/pacs").status_code == 204  # all that went there has arrived
