@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -28,6 +29,7 @@ from engine.configuration import problems_of
 from engine.crosswalk.map import CrosswalkMap
 from engine.fields import describe
 from engine.rules.model import Ruleset, Schedule
+from engine.rules.outlook import outlook
 from tests.workbench import fake_site
 
 __all__ = ["FakeApi", "serve"]
@@ -249,6 +251,21 @@ def _work_routes(app: FastAPI, state: FakeApi) -> None:
         state.did.append(("rules/test", "configuration" in form))
         return {"decisions": fake_site.decisions()}
 
+    @app.post("/api/v1/rules/whatif")
+    def what_if(body: dict[str, Any]) -> dict[str, Any]:
+        for ruleset in body["configuration"].get("rulesets", []):
+            _check("rulesets", ruleset, ["rulesets", ruleset.get("name", "")])
+        state.did.append(("rules/whatif", body["days"], body["configuration"]))
+        return fake_site.what_if()
+
+    @app.get("/api/v1/rules/analysis")
+    def analysis(days: int) -> dict[str, Any]:
+        return {"findings": [] if state.is_empty else fake_site.findings(days)}
+
+    @app.post("/api/v1/schedules/next-on")
+    def next_on(schedule: Schedule, days: int = 7) -> dict[str, Any]:
+        return outlook(schedule, datetime.now(UTC), days)
+
     @app.get("/api/v1/tags")
     def tags(q: str, limit: int = 20) -> list[dict[str, str]]:
         return [t for t in fake_site.TAGS if q.lower() in str(t).lower()][:limit]
@@ -336,15 +353,21 @@ def _crud_routes(app: FastAPI, state: FakeApi) -> None:
         return body
 
     @app.delete("/api/v1/{family}/{name}", status_code=204)
-    def delete(family: str, name: str) -> None:
+    def delete(family: str, name: str, force: bool = False) -> None:
         if used := _users(state, family, name):
             raise Told(409, f"{name} is used by {', '.join(used)}.")
+        if not force and _waiting(state, family, name):
+            raise Told(409, "Deliveries to it are not over.")
         del state.document[family][place(family, name)]
         state.revision += 1
 
     @app.get("/api/v1/{family}/{name}/used-by")
     def used_by(family: str, name: str) -> dict[str, Any]:
-        return {"used_by": _users(state, family, name)}
+        return {"used_by": _users(state, family, name), "deliveries": _waiting(state, family, name)}
+
+
+def _waiting(state: FakeApi, family: str, name: str) -> int:
+    return sum(d["destination"] == name for d in state.deliveries) if family == "destinations" else 0
 
 
 def _users(state: FakeApi, family: str, name: str) -> list[str]:
