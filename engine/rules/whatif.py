@@ -1,6 +1,7 @@
 """What-if: what draft rules would have matched and sent of the logged instances, against what the live rules match.
 
-One pass over history answers it: rows with equal modality, source, outcome and answers are counted together. What FIRST_MATCH leaves out and where branches go is worked out on these few groups.
+One pass over history answers it: rows with equal modality, source, outcome and answers are counted together. What FIRST_MATCH
+leaves out and where branches go is worked out on these few groups.
 """
 
 from __future__ import annotations

@@ -177,8 +177,10 @@ def test_all_is_on_before_next_off(schedule: Schedule, at: datetime) -> None:
 
 
 def test_the_days_to_come_as_the_clock_shows_them() -> None:
-    nights = schedule(exceptions=["2026-03-30"],
-                      ranges=[{"start": "22:00", "end": "02:30"}, {"days": ["sun"], "start": "12:00", "end": "13:00"}])  # fmt: skip
+    nights = schedule(
+        exceptions=["2026-03-30"],
+        ranges=[{"start": "22:00", "end": "02:30"}, {"days": ["sun"], "start": "12:00", "end": "13:00"}],
+    )
     told = outlook(nights, berlin(2026, 3, 29, 0, 30), days=3)  # the Sunday on which summer time begins
     assert (told["on"], told["next_off"], told["next_on"]) == (True, "2026-03-29T03:00:00+02:00", "2026-03-29T12:00:00+02:00")
     sunday, monday, tuesday = told["days"]
