@@ -58,7 +58,8 @@ class ToSql:
 
     def rule(self, rule: Rule) -> str:
         """A rule's whole condition."""
-        parts, deep = [], []
+        parts: list[str] = []
+        deep: list[str] = []
         if rule.sources:
             names = ", ".join(map(quote, rule.sources))
             parts.append(f"coalesce(source IN ({names}) OR source_kind IN ({names}), false)")

@@ -37,7 +37,7 @@ def draft() -> tuple[str, dict[str, Any]] | None:
     ways = [*([handed["words"]] if handed else []), ONE_RULE, YAML]
     way = st.segmented_control("Ask about", ways, default=ways[0], required=True, key=f"whatif-way-{ways[0]}")
     if handed and way == handed["words"]:
-        st.caption("As it stood in the editor, not saved. What you typed there is kept only here now.")
+        st.caption("As it stood in the editor; nothing of it is saved.")
         return str(handed["words"]), handed["configuration"]
     return from_yaml() if way == YAML else switched()
 
@@ -118,8 +118,8 @@ def show(words: str, answer: Mapping[str, Any]) -> None:
             parts.card("Images looked at", answer["instances"]),
             parts.card("Matched by the draft", total["draft"]),
             parts.card("Matched by the live rules", total["live"]),
-            parts.card("Only by the draft", total["gained"], "good"),
-            parts.card("Only by the live rules", total["lost"], "bad"),
+            parts.card("Only by the draft", total["gained"]),
+            parts.card("Only by the live rules", total["lost"], "wait"),
             parts.card("Unmatched then, matched now", answer["unmatched_then"]),
         ]
     )
@@ -175,7 +175,7 @@ def bars(counts: Mapping[str, Mapping[str, int]]) -> alt.Chart:
                 alt.Tooltip("gained:Q", format=","), alt.Tooltip("lost:Q", format=","),
             ],
         )
-        .properties(height=max(90, 46 * len(names)))
+        .properties(height=90 + 44 * len(names))
     )  # fmt: skip
 
 
