@@ -113,7 +113,8 @@ def against_sql_by_hand(history: Path, rows: int, rounds: int) -> float:
     pairs = [(took(lambda: ask(reader, SIMPLE)), took(lambda: reader.rows(BY_HAND))) for _ in range(rounds)]
     ratio = statistics.median(a.processor / b.processor for a, b in pairs)
     ours, theirs = (statistics.median(one.wall for one in side) * 1e3 for side in zip(*pairs, strict=True))
-    print(f"what-if over {rows:,} rows: {ours:.0f} ms; by hand: {theirs:.0f} ms; {ratio:.2f} of its processor time (at most {LIMIT:g})")
+    words = f"{ours:.0f} ms; by hand: {theirs:.0f} ms; {ratio:.2f} of its processor time (at most {LIMIT:g})"
+    print(f"what-if over {rows:,} rows: {words}", flush=True)
     return ratio
 
 
