@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -29,8 +28,8 @@ from engine.configuration import problems_of
 from engine.crosswalk.map import CrosswalkMap
 from engine.fields import describe
 from engine.rules.model import Ruleset, Schedule
-from engine.rules.outlook import outlook
 from tests.workbench import fake_site
+from tests.workbench.fake_asking import add_asking_routes
 
 __all__ = ["FakeApi", "serve"]
 
@@ -132,6 +131,7 @@ def _app(state: FakeApi) -> FastAPI:
 
     _auth_routes(app, state)
     _work_routes(app, state)
+    add_asking_routes(app, state, _check)
     _crud_routes(app, state)
     return app
 
@@ -250,21 +250,6 @@ def _work_routes(app: FastAPI, state: FakeApi) -> None:
             raise Told(422, "This is not a DICOM file: it has no DICM at byte 128.")
         state.did.append(("rules/test", "configuration" in form))
         return {"decisions": fake_site.decisions()}
-
-    @app.post("/api/v1/rules/whatif")
-    def what_if(body: dict[str, Any]) -> dict[str, Any]:
-        for ruleset in body["configuration"].get("rulesets", []):
-            _check("rulesets", ruleset, ["rulesets", ruleset.get("name", "")])
-        state.did.append(("rules/whatif", body["days"], body["configuration"]))
-        return fake_site.what_if()
-
-    @app.get("/api/v1/rules/analysis")
-    def analysis(days: int) -> dict[str, Any]:
-        return {"findings": [] if state.is_empty else fake_site.findings(days)}
-
-    @app.post("/api/v1/schedules/next-on")
-    def next_on(schedule: Schedule, days: int = 7) -> dict[str, Any]:
-        return outlook(schedule, datetime.now(UTC), days)
 
     @app.get("/api/v1/tags")
     def tags(q: str, limit: int = 20) -> list[dict[str, str]]:
