@@ -19,7 +19,11 @@ PAGES = {
         ("crosswalk_maps", "Crosswalk maps", "swap_horiz"),
         ("revisions", "Revisions", "history"),
     ],
-    "Ask": [("history", "History", "query_stats")],
+    "Ask": [
+        ("history", "History", "query_stats"),
+        ("whatif", "What if", "history_toggle_off"),
+        ("analysis", "Analysis", "troubleshoot"),
+    ],
 }
 
 st.set_page_config(page_title="Axiom Flow", page_icon=ICON, layout="wide")

@@ -173,11 +173,14 @@ class Client:
         else:
             self.request("PUT", f"/{family}/{quote(name, safe='')}", json=item, headers=headers)
 
-    def delete(self, family: str, name: str) -> None:
-        self.request("DELETE", f"/{family}/{quote(name, safe='')}")
+    def delete(self, family: str, name: str, *, force: bool = False) -> None:
+        """`force`: a destination also while deliveries to it are not over."""
+        self.request("DELETE", f"/{family}/{quote(name, safe='')}", params={"force": "true"} if force else {})
 
-    def used_by(self, family: str, name: str) -> list[str]:
-        return list(self.get(f"/{family}/{quote(name, safe='')}/used-by")["used_by"])
+    def used_by(self, family: str, name: str) -> tuple[list[str], int]:
+        """What names it, and how many deliveries to it (a destination) are not over."""
+        answer = self.get(f"/{family}/{quote(name, safe='')}/used-by")
+        return list(answer["used_by"]), int(answer.get("deliveries", 0))
 
     def check(self, family: str, item: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Try an item before saving it: one tick a line."""
@@ -202,6 +205,20 @@ class Client:
             form["configuration"] = json.dumps(configuration)
         files = {"file": ("test.dcm", file, "application/dicom")}
         return list(self.request("POST", "/rules/test", data=form, files=files, timeout=65.0).json()["decisions"])
+
+
+    def what_if(self, configuration: Mapping[str, Any], days: float, samples: int = 20) -> dict[str, Any]:
+        """What a draft's rules would have matched and sent of what came in the last `days`, against the live rules."""
+        body = {"configuration": dict(configuration), "days": days, "samples": samples}
+        return dict(self.request("POST", "/rules/whatif", json=body, timeout=150.0).json())
+
+    def analysis(self, days: int) -> list[dict[str, Any]]:
+        """Live rules that are odd, each with the reason."""
+        return list(self.request("GET", "/rules/analysis", params={"days": days}, timeout=90.0).json()["findings"])
+
+    def next_on(self, schedule: Mapping[str, Any], days: int = 7) -> dict[str, Any]:
+        """When a schedule, saved or not, is on: now, next, and in the days to come."""
+        return dict(self.request("POST", "/schedules/next-on", json=dict(schedule), params={"days": days}).json())
 
 
 def _rows(answer: Any, family: str) -> Sequence[dict[str, Any]]:

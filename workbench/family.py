@@ -32,6 +32,8 @@ class Family:
     """What the status says of each item, by name."""
     line: Callable[[Mapping[str, Any], State], tuple[str, str]]
     """An item's line: words under the name, and HTML of its live state."""
+    picture: Callable[[dict[str, Any]], None] = lambda _: None
+    """Draws what an item that is being edited comes to, below its form."""
 
 
 def show(family: Family) -> None:
@@ -145,6 +147,7 @@ def _editor(family: Family, draft: Draft) -> None:
         st.html('<span class="ax-title">Tried just now</span>')
         parts.ticks(draft.ticks)
     _buttons(family, draft, item)
+    family.picture(item)
 
 
 def _buttons(family: Family, draft: Draft, item: dict[str, Any]) -> None:
@@ -168,14 +171,18 @@ def _buttons(family: Family, draft: Draft, item: dict[str, Any]) -> None:
 def _delete(family: Family, name: str) -> None:
     client = signin.client()
     with st.popover("Delete"):
-        used = client.used_by(family.name, name)
+        used, waiting = client.used_by(family.name, name)
         if used:
             st.write(f"**{parts.md(name)}** is in use, so it cannot go yet. It is named by:")
             st.write("\n".join(f"- {parts.md(place)}" for place in used))
             return
+        if waiting:
+            many = parts.plural(waiting, "delivery is", "deliveries are")
+            st.warning(f"{many} not over. Without **{parts.md(name)}** they cannot be sent, and stay until it is made again.")
+            st.page_link("workbench/pages/deliveries.py", label="Look at the deliveries", icon=":material/outbox:")
         st.write(f"Delete **{parts.md(name)}**? A rollback in Revisions brings it back.")
-        if st.button("Yes, delete it", type="primary", key="delete-yes"):
-            client.delete(family.name, name)
+        if st.button("Delete it all the same" if waiting else "Yes, delete it", type="primary", key="delete-yes"):
+            client.delete(family.name, name, force=waiting > 0)
             editing.leave()
             st.toast(f"{name} is deleted.")
             st.rerun()

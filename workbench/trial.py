@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -23,7 +25,8 @@ def panel(key: str, *, only: tuple[str, str] | None = None, draft: Callable[[], 
         "DICOM file", key=f"{key}-file", help="Stays on this server for the test alone, then is gone."
     )
     with right:
-        names = [s["name"] for s in signin.client().items("sources")]
+        sources = signin.client().get("/sources")
+        names = [s["name"] for s in sources["items"]]
         source = st.selectbox("Comes in through", names, index=0 if names else None, key=f"{key}-source")
         one, two = st.columns(2)
         calling = one.text_input("Calling AE title", key=f"{key}-calling", placeholder="CT01")
@@ -32,7 +35,7 @@ def panel(key: str, *, only: tuple[str, str] | None = None, draft: Callable[[], 
         return
     told = {"source": source or "", "calling_ae": calling, "source_ip": address}
     try:
-        found = signin.client().test_rules(file.getvalue(), told, draft() if draft else None)
+        found = _asked(key, file.getvalue(), told, draft() if draft else None, sources["revision"])
     except Refused as e:
         parts.say(e)
         return
@@ -46,6 +49,18 @@ def panel(key: str, *, only: tuple[str, str] | None = None, draft: Callable[[], 
         verdicts(rest)
     if not found:
         parts.empty("No rule looked at it", "There are no rules that are live or in shadow.")
+
+
+def _asked(
+    key: str, file: bytes, told: dict[str, str], draft: dict[str, Any] | None, revision: int
+) -> list[dict[str, Any]]:
+    """What the rules say, asked once for the same file, sender, draft and revision: pages are drawn again at every click."""
+    asked = hashlib.sha256(file + json.dumps([told, draft, revision], sort_keys=True).encode()).hexdigest()
+    known = st.session_state.get(f"{key}-answer")
+    if known is None or known[0] != asked:
+        known = st.session_state[f"{key}-answer"] = (asked, signin.client().test_rules(file, told, draft))
+    found: list[dict[str, Any]] = known[1]
+    return found
 
 
 def verdicts(found: Sequence[Mapping[str, Any]]) -> None:

@@ -53,7 +53,7 @@ ACCESS: dict[str, Permission | Door] = {
     "crosswalk_status": V, "crosswalk_lookup": Permission.SEE_PATIENT_DATA, "crosswalk_sync": O,
     "instances": B, "instance": B, "query_history": B, "test_rules": B,
     "what_if": Permission.SEE_PATIENT_DATA,  # its counts answer questions about patients
-    "rules_analysis": V,
+    "rules_analysis": V, "schedule_next_on": V, "draft_next_on": V,
     # people
     "list_users": A, "create_user": A, "get_user": A, "change_user": A, "reset_password": A, "sign_out_user": A,
     "list_keys": Door.SIGNED_IN, "create_key": Door.SIGNED_IN, "revoke_key": Door.SIGNED_IN,

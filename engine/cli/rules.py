@@ -97,6 +97,32 @@ def analyse(
         typer.echo("Nothing is odd about the rules.")
 
 
+@cli.command("next-on", epilog=example("axiom rules next-on office", "axiom rules next-on office --days 14 --json"))
+def next_on(
+    schedule: Annotated[str, typer.Argument(help="The name of a schedule.")],
+    days: Annotated[int, typer.Option(min=1, max=31, help="So many days, from today on.")] = 7,
+    as_json: AsJson = False,
+) -> None:
+    """Show whether rules of a schedule are on now, when that changes, and its next days."""
+    from datetime import UTC, datetime
+
+    from engine.rules.outlook import outlook
+
+    found = {s.name: s for s in operations().store.live().configuration.schedules}
+    if schedule not in found:
+        fail(f"There is no schedule called {schedule}; there are: {', '.join(sorted(found)) or 'none yet'}.")
+    result = outlook(found[schedule], datetime.now(UTC), days)
+    if as_json:
+        emit(result)
+        return
+    typer.echo(f"{schedule} is {'on' if result['on'] else 'off'} at {result['at']} ({result['time_zone']}).")
+    typer.echo(f"Next on: {result['next_on'] or 'never again'}. Next off: {result['next_off'] or 'never again'}.")
+    for day in result["days"]:
+        notes = [*(["exception"] if day["exception"] else []), *(["the clock jumps"] if day["clock_jumps"] else [])]
+        on = ", ".join(f"{s['start']} to {s['end']}" for s in day["on"]) or "off"
+        typer.echo(f"    {day['day']} {day['date']}: {on}{' (' + ', '.join(notes) + ')' if notes else ''}")
+
+
 @cli.command(epilog=example("axiom rules explain 1.2.826.0.1.3680043.10.1530.1.1.1.1.1"))
 def explain(
     sop_instance_uid: Annotated[str, typer.Argument(help="The SOP Instance UID, as received or as sent.")],

@@ -103,6 +103,10 @@ class Operations:
         """Unfinished deliveries (`waiting`, `sending`, `dead`), dead ones first."""
         return deliveries.listing(self, state, destination, limit)
 
+    def unfinished_deliveries(self, destination: str) -> int:
+        """How many deliveries to a destination wait, are being sent or need a person, on this node."""
+        return deliveries.unfinished(self, destination)
+
     def retry_deliveries(self, ids: Iterable[str], who: str) -> dict[str, Any]:
         """Try deliveries again now, with their refused instances; the same bytes are sent."""
         return deliveries.retry(self, ids, who)

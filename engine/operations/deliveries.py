@@ -16,7 +16,7 @@ from engine.spool.plan import Plan, PlanDelivery
 if TYPE_CHECKING:
     from engine.operations import Operations
 
-__all__ = ["discard", "listing", "retry"]
+__all__ = ["discard", "listing", "retry", "unfinished"]
 
 STATES = ("dead", "sending", "waiting")
 
@@ -48,6 +48,12 @@ def _ids(ops: Operations, state: str | None, destination: str | None) -> Iterato
         for name in outbox.destinations():
             if destination in (None, name):
                 yield from (d for _, d in outbox.entries(name))
+
+
+def unfinished(ops: Operations, destination: str) -> int:
+    """So many deliveries to a destination are not over on this node, those among the dead letters included."""
+    outbox = ops.spool.outbox
+    return len({d for _, d in outbox.entries(destination)} | {d for _, d in outbox.dead(destination)})
 
 
 def describe(ops: Operations, delivery_id: str) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from engine.dicom.dictionary import tag_of
@@ -125,6 +125,7 @@ def _tag(text: str) -> str:
 
 
 def _number_kind() -> Kind:
+    @lru_cache(maxsize=4096)  # images of a series say the same, and rules ask it again and again
     def read(value: Any) -> Span | None:
         number = numbers.read_number(value)
         return None if number is None else (number, number)
@@ -202,6 +203,7 @@ def _moment_kind(form: Format, vr: str) -> Kind:
             return lambda value: plain
         return lambda value: parsed.seen_from(seen.offset if (seen := moments.read(form, value)) else None)
 
+    @lru_cache(maxsize=4096)
     def read(value: Any) -> Span | None:
         found = moments.read(form, value)
         return None if found is None else (found.first, found.last)

@@ -142,6 +142,14 @@ class Leaf:
         assert compare is not None
 
         blank = self.op.ordered and kind.blank
+        if len(bounds) == 1 and not blank and not kind.parts:
+            (bound,) = bounds
+
+            def single(value: Any) -> bool:
+                span = read(value)
+                return span is not None and bool(compare(span, bound(value)))
+
+            return single
 
         def test(value: Any) -> bool:
             span = read(value)

@@ -121,6 +121,30 @@ class Schedule(ConfigModel):
         found = min((moment for moment in self._beginnings(at) if moment >= at and self.active(moment)), default=None)
         return None if found is None else found.astimezone(self.zone)
 
+    def next_off(self, at: datetime) -> datetime | None:
+        """The first moment from `at` on at which it is off (`at` itself if it is off), in its time zone; None: never again."""
+        at = _aware(at).astimezone(UTC)
+        if not self.active(at):
+            return at.astimezone(self.zone)
+        first = at.astimezone(self.zone).date()
+        last = max([first + timedelta(days=15), *(day + timedelta(days=2) for day in self.exceptions)])
+        for n in range((last - first).days + 1):
+            for moment in self._edges(first + timedelta(days=n)):
+                if moment > at and not self.active(moment):
+                    return moment.astimezone(self.zone)
+        return None
+
+    def walls(self) -> list[int]:
+        """The minutes of a day at which a range may begin or end, in order; midnight is the first."""
+        return sorted({0} | {minute % _FULL_DAY for r in self.ranges for minute in r.minutes})
+
+    def _edges(self, day: date) -> list[datetime]:
+        """The moments of a day at which it may come on or go off, where the clock jumps too, in order."""
+        walls = [datetime.combine(day, time(minute // 60, minute % 60)) for minute in self.walls()]
+        moments = {wall.replace(tzinfo=self.zone, fold=fold).astimezone(UTC) for wall in walls for fold in (0, 1)}
+        jumps = (moment for moment, _ in offset_changes(self.time_zone)[1:])
+        return sorted(moments.union(m for m in jumps if m.astimezone(self.zone).date() == day))
+
     def _beginnings(self, at: datetime) -> Iterator[datetime]:
         """Every moment soon after `at` at which it may come on: where ranges begin, and where the clock jumps."""
         first = at.astimezone(self.zone).date() - timedelta(days=1)

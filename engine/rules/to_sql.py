@@ -3,6 +3,9 @@
 Tags with a column of their own (`columns`) are read from it; all others from the header's JSON, which is read once for all
 of them. Without header JSON (`AXIOM_HISTORY_HEADERS` off) a tag without a column is missing. Values enter as literals
 made by `sql.quote`; every leaf is true or false, never NULL, so that `not` means the same as in Python.
+
+Columns are asked first: a header is only taken apart where they leave a rule open. DuckDB computes every part of an AND in
+a result column, but not a CASE's other way: so what is to be spared stands behind a CASE.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from engine.rules.columns import column_of
 from engine.rules.condition import SenderLeaf, TagLeaf
 from engine.rules.leaf import Leaf, sender_leaf
 from engine.rules.model import Rule, Schedule
+from engine.rules.ops import OPS
 from engine.rules.schedule import offset_changes
 from engine.rules.sql import any_of, let, quote
 
@@ -41,17 +45,21 @@ class ToSql:
     def __init__(self, schedules: Sequence[Schedule] = ()) -> None:
         self._schedules = {schedule.name: schedule for schedule in schedules}
         self._tags: list[int] = []
+        self._open: list[str] = []
+        """What the columns say where a rule looks at the header."""
 
     @property
     def extract(self) -> str | None:
         """The elements that the compiled rules look at, as a list of JSON; None when none is needed."""
         if not self._tags:
             return None
-        return f"json_extract(header, [{', '.join(quote(_key_path(tag)) for tag in self._tags)}])"
+        elements = f"json_extract(header, [{', '.join(quote(_key_path(tag)) for tag in self._tags)}])"
+        return elements if "true" in self._open else f"(CASE WHEN {any_of(self._open)} THEN {elements} END)"
 
     def rule(self, rule: Rule) -> str:
         """A rule's whole condition."""
-        parts = []
+        parts: list[str] = []
+        deep: list[str] = []
         if rule.sources:
             names = ", ".join(map(quote, rule.sources))
             parts.append(f"coalesce(source IN ({names}) OR source_kind IN ({names}), false)")
@@ -61,9 +69,13 @@ class ToSql:
             if rule.schedule not in self._schedules:
                 raise ValueError(f"There is no schedule called {rule.schedule}.")
             parts.append(schedule_sql(self._schedules[rule.schedule]))
-        if rule.when is not None:
-            parts.append(self.condition(rule.when))
-        return _all_of(parts)
+        for condition in _conjuncts(rule.when):
+            (deep if _looks_deep(condition) else parts).append(self.condition(condition))
+        shallow = _all_of(parts)
+        if not deep:
+            return shallow
+        self._open.append(shallow)
+        return f"(CASE WHEN {shallow} THEN (CASE WHEN {_all_of(deep)} THEN true ELSE false END) ELSE false END)"
 
     def condition(self, condition: Any) -> str:
         """A condition on tags or on the sender (`engine.rules.condition`)."""
@@ -126,6 +138,23 @@ class ToSql:
         return there
 
 
+def _conjuncts(condition: Any) -> list[Any]:
+    """The conditions that all have to hold for this one to hold; None asks nothing."""
+    if condition is None:
+        return []
+    return [part for child in condition.all for part in _conjuncts(child)] if hasattr(condition, "all") else [condition]
+
+
+def _looks_deep(condition: Any) -> bool:
+    """Whether a condition needs the header: what is known of a sender, and tags with a column, do not."""
+    if isinstance(condition, TagLeaf):
+        return column_of(TagPath.parse(condition.tag)) is None or OPS[condition.op].looks == "presence"
+    if isinstance(condition, SenderLeaf):
+        return False
+    children = next((getattr(condition, name) for name in ("all", "any") if hasattr(condition, name)), None)
+    return any(map(_looks_deep, [condition.negated] if children is None else children))
+
+
 def _all_of(parts: Iterable[str]) -> str:
     unique = list(dict.fromkeys(parts))
     return "(" + " AND ".join(unique) + ")" if unique else "true"
@@ -173,10 +202,10 @@ def _members(items: str, tag: int) -> str:
 def _private(items: str, step: Step) -> str:
     """The private element of each item: in the first block of its creator that holds it (PS3.5 7.8.1)."""
     group = f"{step.group:04X}"
-    blocks = (
-        f"list_filter(json_keys(i), lambda k: regexp_full_match(k, {quote(f'{group}00(?:[1-9A-F][0-9A-F])')}) "
-        f"AND coalesce(json_extract_string(i, '$.\"' || k || '\".Value[0]') = {quote(step.creator)}, false))"
-    )
+    # Keys are eight hexadecimal digits. They are sifted before values are: a path that is made of a key reads all of the item.
+    creators = f"list_filter(json_keys(i), lambda k: k BETWEEN '{group}0010' AND '{group}00FF')"
+    creator = f"json_extract_string(i, '$.\"' || k || '\".Value[0]') = {quote(step.creator)}"
+    blocks = f"list_filter({creators}, lambda k: coalesce({creator}, false))"
     found = f"list_transform({blocks}, lambda k: json_extract(i, '$.\"{group}' || substr(k, 7, 2) || '{step.element:02X}\"'))"
     first = f"list_filter({found}, lambda e: e IS NOT NULL)[1]"
     return f"list_filter(list_transform({items}, lambda i: {first}), lambda e: e IS NOT NULL)"

@@ -278,3 +278,15 @@ def test_what_is_gathered_is_seen_and_sent_on_a_click(site: Site, settings: Sett
     assert user.get("/gatherings").json() == []
     [waiting] = user.get("/deliveries").json()
     assert (waiting["branch"], waiting["instances"]) == ("main/study", 2)
+
+
+def test_a_destination_with_deliveries_that_are_not_over_goes_only_by_force(admin: httpx.Client) -> None:
+    used = admin.delete("/destinations/refuses", params={"force": True})
+    assert (used.status_code, used.json()["used_by"]) == (409, ["rulesets/main/rules/ct"])
+    assert admin.delete("/rulesets/main").status_code == 204
+    assert admin.get("/destinations/refuses/used-by").json() == {"used_by": [], "deliveries": 1}
+    told = admin.delete("/destinations/refuses")
+    assert told.status_code == 409
+    assert "1 delivery to refuses is not over" in told.json()["detail"]
+    assert admin.delete("/destinations/refuses", params={"force": True}).status_code == 204
+    assert admin.delete("/destinations/pacs").status_code == 204  # all that went there has arrived

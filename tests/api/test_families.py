@@ -114,7 +114,7 @@ def test_equal_priority_is_refused_beside_its_field(site: Site) -> None:
 def test_what_is_used_does_not_go_and_says_by_whom(site: Site) -> None:
     client = site.signed_in()
     client.post("/config/apply", json={"document": SMALL})
-    assert client.get("/destinations/pacs/used-by").json() == {"used_by": ["rulesets/main/rules/ct"]}
+    assert client.get("/destinations/pacs/used-by").json() == {"used_by": ["rulesets/main/rules/ct"], "deliveries": 0}
     answer = client.delete("/destinations/pacs")
     assert (answer.status_code, answer.json()["used_by"]) == (409, ["rulesets/main/rules/ct"])
     assert client.get("/destinations/nope/used-by").status_code == 404

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from pydantic import ValidationError
 
 from engine.rules.model import Schedule
+from engine.rules.outlook import outlook
 from engine.rules.schedule import offset_changes
 from tests.rules import strategies as some
 
@@ -150,3 +151,40 @@ def test_offsets_are_those_of_the_zone_at_every_hour() -> None:
 def test_a_moment_without_time_zone_is_refused() -> None:
     with pytest.raises(ValueError, match="time zone"):
         OFFICE.active(datetime(2026, 1, 1))
+
+
+def test_next_off() -> None:
+    assert OFFICE.next_off(berlin(2026, 11, 27, 12, 0)) == berlin(2026, 11, 27, 18, 0)
+    assert OFFICE.next_off(berlin(2026, 11, 27, 19, 0)) == berlin(2026, 11, 27, 19, 0)
+    assert schedule().next_off(berlin(2026, 11, 27, 19, 0)) is None
+    far = schedule(exceptions=["2031-01-01"])
+    assert far.next_off(berlin(2026, 11, 27, 19, 0)) == datetime(2031, 1, 1, tzinfo=far.zone)
+
+
+@settings(max_examples=40, deadline=None)
+@given(some.schedules, some.moments)
+def test_all_is_on_before_next_off(schedule: Schedule, at: datetime) -> None:
+    found = schedule.next_off(at)
+    if found is None:
+        assert schedule.active(at)
+        return
+    assert not schedule.active(found)
+    step = max((found - at) / 50, timedelta(minutes=1))
+    moment = at
+    while moment < found:
+        assert schedule.active(moment)
+        moment += step
+
+
+def test_the_days_to_come_as_the_clock_shows_them() -> None:
+    nights = schedule(
+        exceptions=["2026-03-30"],
+        ranges=[{"start": "22:00", "end": "02:30"}, {"days": ["sun"], "start": "12:00", "end": "13:00"}],
+    )
+    told = outlook(nights, berlin(2026, 3, 29, 0, 30), days=3)  # the Sunday on which summer time begins
+    assert (told["on"], told["next_off"], told["next_on"]) == (True, "2026-03-29T03:00:00+02:00", "2026-03-29T12:00:00+02:00")
+    sunday, monday, tuesday = told["days"]
+    assert (sunday["day"], sunday["clock_jumps"], monday["clock_jumps"]) == ("sun", 60, 0)
+    assert [(s["start"], s["end"]) for s in sunday["on"]] == [("00:00", "02:30"), ("12:00", "13:00"), ("22:00", "24:00")]
+    assert (monday["exception"], monday["on"]) == (True, [{"start": "00:00", "end": "02:30"}])  # it had begun on Sunday
+    assert tuesday["on"] == [{"start": "22:00", "end": "24:00"}]

@@ -29,6 +29,7 @@ from engine.crosswalk.map import CrosswalkMap
 from engine.fields import describe
 from engine.rules.model import Ruleset, Schedule
 from tests.workbench import fake_site
+from tests.workbench.fake_asking import add_asking_routes
 
 __all__ = ["FakeApi", "serve"]
 
@@ -131,6 +132,7 @@ def _app(state: FakeApi) -> FastAPI:
 
     _auth_routes(app, state)
     _work_routes(app, state)
+    add_asking_routes(app, state, _check)
     _crud_routes(app, state)
     return app
 
@@ -347,15 +349,21 @@ def _crud_routes(app: FastAPI, state: FakeApi) -> None:
         return body
 
     @app.delete("/api/v1/{family}/{name}", status_code=204)
-    def delete(family: str, name: str) -> None:
+    def delete(family: str, name: str, force: bool = False) -> None:
         if used := _users(state, family, name):
             raise Told(409, f"{name} is used by {', '.join(used)}.")
+        if not force and _waiting(state, family, name):
+            raise Told(409, "Deliveries to it are not over.")
         del state.document[family][place(family, name)]
         state.revision += 1
 
     @app.get("/api/v1/{family}/{name}/used-by")
     def used_by(family: str, name: str) -> dict[str, Any]:
-        return {"used_by": _users(state, family, name)}
+        return {"used_by": _users(state, family, name), "deliveries": _waiting(state, family, name)}
+
+
+def _waiting(state: FakeApi, family: str, name: str) -> int:
+    return sum(d["destination"] == name for d in state.deliveries) if family == "destinations" else 0
 
 
 def _users(state: FakeApi, family: str, name: str) -> list[str]:

@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 
 __all__ = [
-    "TAGS", "crosswalk_maps", "decisions", "deliveries", "difference", "document", "flow", "gatherings", "held",
-    "history", "instances", "revisions", "status", "story", "unmatched",
+    "TAGS", "crosswalk_maps", "decisions", "deliveries", "difference", "document", "findings", "flow", "gatherings",
+    "held", "history", "instances", "revisions", "status", "story", "unmatched", "what_if",
 ]  # fmt: skip
 
 CT = "1.2.826.0.1.3680043.8.498.1001"
@@ -334,3 +334,30 @@ def history(n: int) -> pa.Table:
             "study_instance_uid": [f"{CT}.9.{i // 10}" for i in range(n)],
         }
     )
+
+
+def what_if() -> dict[str, Any]:
+    def count(draft: int, live: int, gained: int = 0, lost: int = 0) -> dict[str, int]:
+        return {"draft": draft, "live": live, "gained": gained, "lost": lost}
+
+    sample = {"id": "b1/0", "sop_instance_uid": f"{CT}.2", "patient_id": "P-1001", "accession_number": "A4711",
+              "study_date": "20261101",
+              "modality": "MR", "source": "modalities", "calling_ae": "MR01", "received_at": ago(hours=5),
+              "rules": {"draft": ["main/mr-to-pacs"], "live": []}}  # fmt: skip
+    return {
+        "revision": 7, "days": 30, "instances": 18_402, "total": count(12_930, 12_110, 1_020, 200), "unmatched_then": 410,
+        "rules": {"main/ct-to-pacs": count(8_110, 8_310, 0, 200), "main/mr-to-pacs": count(4_820, 3_800, 1_020)},
+        "modalities": {"CT": count(8_110, 8_310, 0, 200), "MR": count(4_820, 3_800, 1_020), "US": count(0, 0)},
+        "sources": {"modalities": count(12_930, 12_110, 1_020, 200)},
+        "destinations": {"archive": count(8_110, 8_310, 0, 200), "pacs": count(12_930, 12_110, 1_020, 200)},
+        "gained": [sample], "lost": [], "notes": [],
+    }  # fmt: skip
+
+
+def findings(days: int) -> list[dict[str, Any]]:
+    return [
+        {"ruleset": "main", "rule": "research-ct", "kind": "never_matched", "others": [],
+         "words": f"It was asked of no instance in the last {days} days."},
+        {"ruleset": "main", "rule": "mr-to-pacs", "kind": "covered", "others": ["ct-to-pacs"],
+         "words": "It is never reached: all that it matches is matched by ct-to-pacs, which comes first and ends the ruleset."},
+    ]  # fmt: skip

@@ -29,7 +29,7 @@ WALK = [
     ("instance", "Find an image"), ("held", "Held"), ("deliveries", "Deliveries"), ("rules", "Rules"), ("sources", "Sources"),
     ("destinations", "Destinations"), ("schedules", "Schedules"),
     ("crosswalk_sources", "Crosswalk sources"), ("crosswalk_maps", "Crosswalk maps"),
-    ("revisions", "Revisions"), ("history", "History"),
+    ("revisions", "Revisions"), ("history", "History"), ("whatif", "What if"), ("analysis", "Analysis"),
     ("rules?show=main/ct-to-pacs", "ct-to-pacs"), ("destinations?show=pacs", "pacs"), ("schedules?show=office", "office"),
     ("instance?uid=1.2.826.0.1.3680043.8.498.1001.2", "Doe Jane"),
 ]  # fmt: skip
@@ -129,6 +129,13 @@ def test_a_walk_through_every_page(workbench: str, browser: object, shots: Path,
         page.goto(f"{workbench}/{place}")  # a new connection each time: the ticket signs in
         visit.heading(heading)
         visit.shoot("".join(c if c.isalnum() else "-" for c in place))
+
+    page.goto(f"{workbench}/rules?show=main/mr-to-pacs")
+    page.get_by_role("button", name="What would this have done?").click()
+    visit.heading("What if")
+    page.get_by_role("button", name="Ask the history").click()
+    expect(page.get_by_text("Only the draft takes these")).to_be_visible(timeout=20_000)
+    visit.shoot("whatif-asked")
 
     page.get_by_role("link", name="Today").click()
     box = page.locator("[data-id='rule:main/ct-to-pacs']")

@@ -179,6 +179,11 @@ def rule_editor(draft: Draft) -> None:
             change(ruleset["name"], lambda r: with_rule(r, draft.name, None), f"{draft.name} is deleted.")
             editing.leave()
             st.rerun()
+        if st.button("What would this have done?", key=f"{draft.key}-whatif", icon=":material/history_toggle_off:"):
+            words = f"{ruleset['name']}/{rule.get('name') or 'the new rule'}, as edited"
+            st.session_state["whatif-draft"] = {"words": words, "configuration": document(ruleset, draft.name, rule)}
+            st.session_state.pop("whatif-answer", None)
+            st.switch_page("workbench/pages/whatif.py")
     st.html('<h3 style="padding-top:1.2rem">Try it before it is saved</h3>')
     trial.panel(
         draft.key, only=(ruleset["name"], rule.get("name", "")), draft=lambda: document(ruleset, draft.name, rule)

@@ -12,11 +12,11 @@ from pydantic import BaseModel
 from engine.api.access import GuardedRoute, Who
 from engine.api.bodies import etag, expected_revision, read_object
 from engine.api.openapi import ITEM, item_body
-from engine.api.parts import Here
+from engine.api.parts import Here, Parts
 from engine.component import kinds
 from engine.configuration import FAMILIES, Configuration, load_configuration
 from engine.crosswalk.map import CrosswalkMap
-from engine.errors import Invalid, Missing
+from engine.errors import Conflict, Invalid, Missing
 from engine.fields import describe
 from engine.model import Tick
 
@@ -60,6 +60,8 @@ class Problems(BaseModel):
 
 class Users(BaseModel):
     used_by: list[str]
+    deliveries: int = 0
+    """Deliveries to a destination that are not over on this node: without it they cannot go on."""
 
 
 @router.get("/families", tags=["Configuration"], summary="What a form must ask, for every family and kind")
@@ -178,7 +180,15 @@ def _add(family: str) -> None:
         f"/{family}/{{name}}", tags=tags, operation_id=f"delete_{one}", summary=f"Delete a {one} that nothing uses",
         status_code=204,
     )  # fmt: skip
-    def delete_item(parts: Here, caller: Who, name: str, expected: Expected, reason: Reason = "") -> Response:
+    def delete_item(
+        parts: Here, caller: Who, name: str, expected: Expected, reason: Reason = "",
+        force: Annotated[bool, Query(description="A destination: also while deliveries to it are not over.")] = False,
+    ) -> Response:  # fmt: skip
+        if not force and (waiting := _deliveries(parts, family, name)) and not parts.store.used_by(family, name):
+            raise Conflict(
+                f"{waiting} {'delivery' if waiting == 1 else 'deliveries'} to {name} {'is' if waiting == 1 else 'are'} not over: "
+                "without the destination they cannot be sent. Let them finish, discard them, or delete it with force=true."
+            )
         revision = parts.store.delete_item(
             family, name, author=caller.signature, reason=reason, expected=expected, address=caller.address
         )
@@ -188,7 +198,7 @@ def _add(family: str) -> None:
         f"/{family}/{{name}}/used-by", tags=tags, operation_id=f"{one}_used_by", summary=f"What would miss this {one}?"
     )
     def used_by(parts: Here, name: str) -> Users:
-        return Users(used_by=parts.store.used_by(family, name))
+        return Users(used_by=parts.store.used_by(family, name), deliveries=_deliveries(parts, family, name))
 
     @router.post(
         f"/{family}/validate", tags=tags, operation_id=f"validate_{one}", summary=f"Could this {one} be saved?",
@@ -210,6 +220,10 @@ def _add(family: str) -> None:
         placed = next(i for i in getattr(configuration, family) if i.name == item["name"])
         ticks = [Tick("fields", True, "they hold together"), *_tried(placed, configuration)]
         return Ticks(ticks=[TickOut(name=t.name, ok=t.ok, words=t.words) for t in ticks])
+
+
+def _deliveries(parts: Parts, family: str, name: str) -> int:
+    return parts.operations.unfinished_deliveries(name) if family == "destinations" else 0
 
 
 def _tried(item: Any, configuration: Configuration) -> list[Tick]:
