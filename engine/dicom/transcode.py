@@ -73,13 +73,16 @@ def copy_element(source: Node, tag: int, target: Node, to: int) -> None:
     if vr != "SQ":
         target.put(to, vr, _value_for(source, tag, vr, target))
         return
-    copies = Sequence([], changed=True)
+    given = source.sequence(tag)
+    # lengths stay as they are written: in implicit VR an undefined one is all that tells a private sequence from bytes
+    copies = Sequence([], undefined=given.undefined, changed=True)
     target.own[to] = copies
-    for item in source.items(tag):
+    for item in given.items:
         node = target.add_item(to)
-        for inner in item.tags():
+        copies.items[-1].undefined = item.undefined
+        for inner in item.node.tags():
             if inner != CHARACTER_SET and inner & 0xFFFF:
-                copy_element(item, inner, node, inner)
+                copy_element(item.node, inner, node, inner)
 
 
 def _value_for(source: Node, tag: int, vr: str, target: Node) -> bytes:
