@@ -68,8 +68,9 @@ class Profile:
         for tag in node.tags():
             group, low = tag >> 16, tag & 0xFFFF
             if group % 2 and low > 0xFF:
-                known = creators.setdefault(group, node.creators(group))
-                creator = known.get(low >> 8, "")
+                if group not in creators:
+                    creators[group] = node.creators(group)
+                creator = creators[group].get(low >> 8, "")
                 place = Place(node, tag, f'{before}({group:04X},"{creator}",{low & 0xFF:02X})', top or tag)
                 if (group, creator, low & 0xFF) in self.safe:
                     needed.add(group << 16 | low >> 8)

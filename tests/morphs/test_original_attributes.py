@@ -270,7 +270,7 @@ VALID = ["CT_small.dcm", "MR_small.dcm", "MR_small_implicit.dcm", "MR_small_bige
          "examples_ybr_color.dcm", "liver_1frame.dcm", "693_J2KI.dcm", "image_dfl.dcm"]
 
 
-def _errors(path: Path) -> set[str]:
+def errors(path: Path) -> set[str]:
     lines = _tool("dciodvfy", str(path)).splitlines()
     return {line for line in lines if line.startswith("Error")}
 
@@ -282,6 +282,6 @@ def test_dciodvfy_finds_no_new_error(name: str, tmp_path: Path) -> None:
     (tmp_path / "out.dcm").write_bytes(as_file(changed.header))
     again = record(Header.read(tmp_path / "out.dcm"), {"kind": "suffix", "tag": "PatientID", "value": "-2"})
     (tmp_path / "again.dcm").write_bytes(as_file(again.header))
-    before = _errors(path)
-    assert _errors(tmp_path / "out.dcm") <= before
-    assert _errors(tmp_path / "again.dcm") <= before
+    before = errors(path)
+    assert errors(tmp_path / "out.dcm") <= before
+    assert errors(tmp_path / "again.dcm") <= before
