@@ -114,6 +114,13 @@ class Node:
         assert self.level is not None
         return self.level.raw(tag)
 
+    def length(self, tag: int) -> int:
+        """How many bytes `raw` would give, without reading what was not changed."""
+        if tag in self.own or self.level is None:
+            return len(self.raw(tag))
+        _, _, value, stop, _ = self.level.index[tag]
+        return stop - value
+
     def values(self, tag: int, *, strict: bool = False) -> tuple[Value, ...]:
         """The values as `Element` has them. Raises ValueError (UnicodeError too) when `strict` and they are broken."""
         if tag not in self:

@@ -6,7 +6,9 @@ import zlib
 
 from engine.dicom.content import Content
 from engine.dicom.edit import Node
+from engine.dicom.file_meta import encode_head
 from engine.dicom.header import DEFLATED, Header
+from engine.dicom.meta import Meta
 from engine.dicom.source import Source
 
 __all__ = ["patched"]
@@ -15,10 +17,13 @@ SOP_CLASS_UID, MEDIA_SOP_CLASS = 0x00080016, 0x00020002
 SOP_INSTANCE_UID, MEDIA_SOP_INSTANCE = 0x00080018, 0x00020003
 
 
-def patched(header: Header, root: Node) -> Header:
-    """The header with the tree's changes. A new SOP Instance or Class UID goes into the file meta too (PS3.10 7.1)."""
+def patched(header: Header, root: Node, *, new_meta: bool = False) -> Header:
+    """The header with the tree's changes. A new SOP Instance or Class UID goes into the file meta too (PS3.10 7.1).
+
+    new_meta: nothing of the received preamble and file meta is kept, as where these may tell who the patient is.
+    """
     pieces = root.pieces()
-    meta = header.meta
+    meta = _meta_of(header, root) if new_meta else header.meta
     for tag, in_meta in ((SOP_CLASS_UID, MEDIA_SOP_CLASS), (SOP_INSTANCE_UID, MEDIA_SOP_INSTANCE)):
         if root.changed_tag(tag):
             values = root.values(tag)
@@ -30,6 +35,14 @@ def patched(header: Header, root: Node) -> Header:
     changed.sop_class_uid = changed.sop_class_uid or header.sop_class_uid
     changed.sop_instance_uid = changed.sop_instance_uid or header.sop_instance_uid
     return changed
+
+
+def _meta_of(header: Header, root: Node) -> Meta:
+    sop_class, sop_instance = (
+        str((root.values(tag) or (instead,))[0])
+        for tag, instead in ((SOP_CLASS_UID, header.sop_class_uid), (SOP_INSTANCE_UID, header.sop_instance_uid))
+    )
+    return Meta(encode_head(sop_class, sop_instance, header.transfer_syntax_uid))
 
 
 def _deflate(data: bytes) -> bytes:

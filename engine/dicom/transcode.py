@@ -6,7 +6,7 @@ import struct
 
 from engine.dicom.charset import Encodings, decode_text, encode_text, encodings
 from engine.dicom.decode import Value
-from engine.dicom.edit import Node, Sequence
+from engine.dicom.edit import Node, Sequence, Verbatim
 from engine.dicom.encode import encode_values
 from engine.dicom.level import CHARACTER_SET
 from engine.dicom.vr import BINARY, BYTES, CHARSET
@@ -71,15 +71,23 @@ def copy_element(source: Node, tag: int, target: Node, to: int) -> None:
     """
     vr = source.vr(tag)
     if vr != "SQ":
-        target.put(to, vr, _value_for(source, tag, vr, target))
+        value = _value_for(source, tag, vr, target)
+        as_read = source.level is not None and tag not in source.own and source.level.index[tag][0] != "UN"
+        if as_read and tag == to and source.form == target.form and value == source.raw(tag):
+            target.own[to] = Verbatim(vr, value, source.element_bytes(tag))  # an odd length stays odd
+        else:
+            target.put(to, vr, value)
         return
-    copies = Sequence([], changed=True)
+    given = source.sequence(tag)
+    # lengths stay as they are written: in implicit VR an undefined one is all that tells a private sequence from bytes
+    copies = Sequence([], undefined=given.undefined, changed=True)
     target.own[to] = copies
-    for item in source.items(tag):
+    for item in given.items:
         node = target.add_item(to)
-        for inner in item.tags():
+        copies.items[-1].undefined = item.undefined
+        for inner in item.node.tags():
             if inner != CHARACTER_SET and inner & 0xFFFF:
-                copy_element(item, inner, node, inner)
+                copy_element(item.node, inner, node, inner)
 
 
 def _value_for(source: Node, tag: int, vr: str, target: Node) -> bytes:

@@ -1,4 +1,4 @@
--- What people ask. The name in braces stands for every sealed row of that view, each once; hide(), hide_tag() and
+-- What people ask. The name in braces stands for every sealed row of that view, each once; hide(), hide_change() and
 -- hide_reasons() leave a value as it is, or, for a viewer who may not see patients, put *** in its place.
 
 -- One row for each instance received (and again for each time it was received).
@@ -20,7 +20,7 @@ FROM {decisions};
 -- One row for each tag changed; state `shadow`: what a rule on trial would have changed.
 CREATE TEMP VIEW changes AS
 SELECT id, "at", node, replayed, batch, index, sop_instance_uid, ruleset, rule, state, path, tag, vr,
-       hide_tag(tag, "before") AS "before", hide_tag(tag, "after") AS "after", morph, day
+       hide_change(morph, tag, "before") AS "before", hide_change(morph, tag, "after") AS "after", morph, day
 FROM {changes};
 
 -- One row for each instance and attempt; index -1 tells of a whole delivery (the peer could not be reached).

@@ -42,7 +42,8 @@ def change(
     """Apply the morphs in their order; each sees what those before it made.
 
     original_attributes: record the prior values in (0400,0561), one item for this call (PS3.3 C.12.1.1.9), with
-    `system` as Modifying System, `at` (aware) as its time and `source` as Source of Previous Values.
+    `system` as Modifying System, `at` (aware) as its time and `source` as Source of Previous Values. Never where a
+    morph hides what was before.
     lookups: what the crosswalk maps know, shared by a batch.
     Raises Hold, naming the morph and the tag, when one cannot be applied: then nothing is changed.
     """
@@ -52,11 +53,16 @@ def change(
         try:
             morph.apply(work)
         except (Hold, Retry) as e:  # a secret that cannot be had is a person's to mend, too
-            raise Hold(f"{morph.kind} {morph.about}: {e}", getattr(e, "waits_for", "")) from e
+            raise Hold(f"{_name(morph)}: {e}", getattr(e, "waits_for", "")) from e
         except Exception as e:  # fail closed, whatever a site's own kind raises
-            raise Hold(f"{morph.kind} {morph.about} failed: {type(e).__name__}: {e}") from e
-    if not work.changes:
+            raise Hold(f"{_name(morph)} failed: {type(e).__name__}: {e}") from e
+    hidden = any(morph.hides for morph in morphs)
+    if not work.changes and not hidden:
         return Changed(header, (), tuple(work.warnings))
-    if original_attributes:
+    if original_attributes and not hidden:
         record(work.root, header.root, work.touched, system=system, at=at, source=source, reason=reason)
-    return Changed(patched(header, work.root), tuple(work.changes), tuple(work.warnings))
+    return Changed(patched(header, work.root, new_meta=hidden), tuple(work.changes), tuple(work.warnings))
+
+
+def _name(morph: AnyMorph) -> str:
+    return f"{morph.kind} {morph.about}".rstrip()

@@ -28,6 +28,11 @@ class AnyMorph(Component, family="morph"):
         """Whether a value that its VR or VM does not allow is written all the same, with a warning."""
         return False
 
+    @property
+    def hides(self) -> bool:
+        """Whether what was before must not leave with the instance: no Original Attributes, no file meta as received."""
+        return False
+
     def apply(self, work: Work) -> None:
         """Make the change in `work`. Raises Hold, in words, when it cannot be made."""
         raise NotImplementedError

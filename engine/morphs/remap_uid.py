@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import model_validator
 
 from engine.errors import Hold
-from engine.morphs.keyed import keyed_number
+from engine.morphs.keyed import Keyed
 from engine.morphs.text_change import TextChange
 from engine.morphs.work import Work
 from engine.security.secret_references import SecretReference
@@ -15,8 +15,6 @@ from engine.security.secret_references import SecretReference
 __all__ = ["RemapUid"]
 
 SOP_CLASS_UID = 0x00080016
-VERSION_8 = 0x00000000000080008000000000000000
-KEEP = 0xFFFFFFFFFFFF0FFF3FFFFFFFFFFFFFFF
 
 
 class RemapUid(TextChange):
@@ -41,11 +39,8 @@ class RemapUid(TextChange):
         return self
 
     def apply(self, work: Work) -> None:
+        keyed = Keyed(self.key)
         for place, values in self.texts(work):
             if place.node.vr(place.tag) != "UI":
                 raise Hold(f"{place.trail} holds no UIDs here: its VR is {place.node.vr(place.tag)}.")
-            work.write(place, [f"2.25.{self._uuid(value)}" if value else "" for value in values])
-
-    def _uuid(self, uid: str) -> int:
-        """A UUID of version 8 (RFC 9562) as PS3.5 B.2 writes it behind 2.25."""
-        return (keyed_number(self.key, "uid", uid) & KEEP) | VERSION_8
+            work.write(place, [keyed.uid(value) if value else "" for value in values])

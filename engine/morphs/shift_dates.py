@@ -8,13 +8,13 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from engine.errors import Hold
-from engine.morphs.keyed import keyed_number
+from engine.morphs.keyed import Keyed
 from engine.morphs.set_value import TemplateText
 from engine.morphs.text_change import TextChange
 from engine.morphs.work import Work
 from engine.security.secret_references import SecretReference
 
-__all__ = ["ShiftDates"]
+__all__ = ["ShiftDates", "moved"]
 
 
 class ShiftDates(TextChange):
@@ -55,14 +55,20 @@ class ShiftDates(TextChange):
     def _days(self, work: Work) -> int:
         if self.key is None:
             return self.days
-        far = abs(self.days)
-        days = keyed_number(self.key, "days", work.fill(self.per)) % far + 1
-        return days if self.days > 0 else -days
+        return Keyed(self.key).days(work.fill(self.per), self.days)
 
 
 def _moved(value: str, shift: timedelta, trail: str) -> str:
     try:
-        day = date(int(value[:4]), int(value[4:6]), int(value[6:8])) + shift
-    except (ValueError, OverflowError) as e:
+        return moved(value, shift)
+    except ValueError as e:
         raise Hold(f"The value of {trail}, {value!r}, has no whole date to move.") from e
+
+
+def moved(value: str, shift: timedelta) -> str:
+    """A DA or DT value moved by whole days. Raises ValueError when it has no whole date, or none is left."""
+    try:
+        day = date(int(value[:4]), int(value[4:6]), int(value[6:8])) + shift
+    except OverflowError as e:
+        raise ValueError(str(e)) from e
     return f"{day.year:04d}{day.month:02d}{day.day:02d}{value[8:]}"

@@ -145,7 +145,15 @@ class Work:
         if tag in node and vr == node.vr(tag) and node.raw(tag) == data:
             return
         node.put(tag, vr, data)
-        self._note(place, before, vr)
+        self.note(place, before, vr)
+
+    def put(self, place: Place, vr: str, data: bytes) -> None:
+        """Write a value's bytes, which the morph knows to be right for the VR."""
+        before, node, tag = self.shown(place), place.node, place.tag
+        if tag in node and node.vr(tag) == vr and node.length(tag) == len(data) and node.raw(tag) == data:
+            return
+        node.put(tag, vr, data)
+        self.note(place, before, vr)
 
     def copy(self, source: Place, target: Place) -> None:
         """Write a whole element, bytes or items and all, to another place."""
@@ -158,7 +166,7 @@ class Work:
             self._turn(UTF8)
             copy_element(source.node, source.tag, target.node, target.tag)
         if self.shown(target) != before or self.is_sequence(target):
-            self._note(target, before, target.node.vr(target.tag))
+            self.note(target, before, target.node.vr(target.tag))
 
     def remove(self, place: Place) -> None:
         """Take an element, or one item of it, out of its data set."""
@@ -169,7 +177,7 @@ class Work:
             sequence = place.node.sequence(place.tag)
             del sequence.items[place.item]
             sequence.changed = True
-        self._note(place, before, vr, gone=True)
+        self.note(place, before, vr, gone=True)
 
     def shown(self, place: Place) -> str | None:
         """The value as a person reads it; None when the element is not there."""
@@ -181,10 +189,11 @@ class Work:
             count = len(node.items(tag))
             return "1 item" if count == 1 or place.item is not None else f"{count} items"
         if vr in BINARY:
-            return f"{len(node.raw(tag))} bytes"
+            return f"{node.length(tag)} bytes"
         return as_text(node.values(tag))
 
-    def _note(self, place: Place, before: str | None, vr: str, *, gone: bool = False) -> None:
+    def note(self, place: Place, before: str | None, vr: str, *, gone: bool = False) -> None:
+        """Say that a place has changed from what `shown` said of it before."""
         self.touched.add(place.top)
         after = None if gone else self.shown(place)
         self.changes.append(Change(place.trail, f"{place.tag:08X}", vr, before, after, self.kind))
@@ -221,7 +230,7 @@ class Work:
         before = self.shown(place)
         turn_to(self.root, names)
         if self.shown(place) != before:
-            self._note(place, before, "CS")
+            self.note(place, before, "CS")
 
     def _vr_for(self, place: Place, given: str) -> str:
         node, tag = place.node, place.tag

@@ -40,6 +40,8 @@ def history(tmp_path: Path) -> Path:
             here | {"id": "c2", "tag": "00291010", "path": "x", "before": "4711", "after": None},
             here | {"id": "c3", "tag": "00080080", "path": "InstitutionName", "before": "A", "after": "B"},
             here | {"id": "c4", "tag": "00080050", "path": "AccessionNumber", "before": "9", "after": "8"},
+            here | {"id": "c5", "tag": "0020000D", "path": "StudyInstanceUID", "before": "1.2", "after": "2.25.7",
+                    "morph": "deidentify"},
         ],
     )
     sent = {"delivery": "x", "batch": "b1", "branch": "main/ct", "destination": "pacs", "sop_instance_uid": "9.9"}
@@ -129,7 +131,7 @@ def test_only_one_select_over_the_views_may_be_asked(history: Path, sql: str, ma
     [
         ("SELECT count(*) AS n FROM instances;", [{"n": 2}]),
         ("WITH a AS (SELECT * FROM Instances) SELECT count(*) AS n FROM a -- all of them", [{"n": 2}]),
-        ("FROM changes SELECT count(*) AS n", [{"n": 4}]),
+        ("FROM changes SELECT count(*) AS n", [{"n": 5}]),
         (
             "SELECT d.code FROM deliveries d JOIN instances i USING (batch, index) ORDER BY attempt",
             [{"code": "0xA700"}, {"code": None}],
@@ -206,6 +208,7 @@ def test_what_tells_of_a_patient_is_masked(history: Path) -> None:
         {"id": "c2", "before": "***", "after": None},
         {"id": "c3", "before": "A", "after": "B"},
         {"id": "c4", "before": "***", "after": "***"},
+        {"id": "c5", "before": "***", "after": "***"},
     ]
     assert reader.rows("SELECT reasons FROM decisions", mask=True) == [{"reasons": ["PatientID exists"]}]
     assert reader.rows("SELECT id FROM instances WHERE patient_id = '4711'", mask=True) == []
@@ -242,7 +245,7 @@ def test_an_instance_tells_its_whole_story_by_its_old_and_new_uid(history: Path)
         [one] = story["receptions"]
         assert one["header"] == {"00100020": {"vr": "LO", "Value": ["4711"]}}
         assert [d["rule"] for d in one["decisions"]] == ["ct"]
-        assert [c["id"] for c in one["changes"]] == ["c1", "c2", "c3", "c4"]
+        assert [c["id"] for c in one["changes"]] == ["c1", "c2", "c3", "c4", "c5"]
         assert [(d["attempt"], d["outcome"]) for d in one["deliveries"]] == [
             (1, "retry"),
             (2, "retry"),

@@ -7,14 +7,14 @@ from typing import Any
 
 import engine.morphs
 from engine.component import kinds
-from engine.morphs.base import Morph
+from engine.morphs.base import AnyMorph
 
 assert engine.morphs
 AT = datetime(2026, 11, 24, 12, 30, 15, 250, UTC)
 
 
-def morph(config: dict[str, Any]) -> Morph:
+def morph(config: dict[str, Any]) -> AnyMorph:
     """One morph of its kind. Raises pydantic's ValidationError as a save would."""
     made = kinds("morph")[config["kind"]].model_validate(config)
-    assert isinstance(made, Morph)
+    assert isinstance(made, AnyMorph)
     return made

@@ -230,7 +230,7 @@ CHANGES: list[dict[str, Any]] = [
 ]
 
 
-def _tool(*command: str) -> str:
+def tool(*command: str) -> str:
     if shutil.which(command[0]) is None:
         pytest.fail(f"{command[0]} is needed for this test: apt-get install {'dcmtk' if 'dcm' in command[0] else 'dicom3tools'}")
     done = subprocess.run(command, capture_output=True, check=False)
@@ -241,7 +241,7 @@ def _tool(*command: str) -> str:
 def test_dcmdump_reads_the_record(tmp_path: Path, syntax: str) -> None:
     changed = record(header(tmp_path / "in.dcm", ELEMENTS, syntax), *CHANGES)
     (tmp_path / "out.dcm").write_bytes(as_file(changed.header))
-    dump = _tool("dcmdump", "+P", "0400,0561", "+P", "0010,0020", "+P", "0008,0080", str(tmp_path / "out.dcm"))
+    dump = tool("dcmdump", "+P", "0400,0561", "+P", "0010,0020", "+P", "0008,0080", str(tmp_path / "out.dcm"))
     for expected in ("(0010,0020) LO [H1-4711]", "(0010,0020) LO [4711]", "(0400,0563) LO [AXIOM FLOW]",
                      f"(0400,0562) DT [{TIME}]", "(0400,0565) CS [COERCE]", "(0008,0080) LO [Żółć]"):
         assert expected in dump
@@ -259,7 +259,7 @@ def test_dcmdump_reads_every_output(path: Path, tmp_path: Path) -> None:
     except Hold:
         return
     (tmp_path / "out.dcm").write_bytes(as_file(changed.header))
-    before, after = _tool("dcmdump", "-q", str(path)), _tool("dcmdump", str(tmp_path / "out.dcm"))
+    before, after = tool("dcmdump", "-q", str(path)), tool("dcmdump", str(tmp_path / "out.dcm"))
     assert after.count("E:") <= before.count("E:")
     assert "(0010,0010) PN [Roe^Richard]" in after
     assert not [line for line in after.splitlines() if line.startswith("E:")]
@@ -270,8 +270,8 @@ VALID = ["CT_small.dcm", "MR_small.dcm", "MR_small_implicit.dcm", "MR_small_bige
          "examples_ybr_color.dcm", "liver_1frame.dcm", "693_J2KI.dcm", "image_dfl.dcm"]
 
 
-def _errors(path: Path) -> set[str]:
-    lines = _tool("dciodvfy", str(path)).splitlines()
+def errors(path: Path) -> set[str]:
+    lines = tool("dciodvfy", str(path)).splitlines()
     return {line for line in lines if line.startswith("Error")}
 
 
@@ -282,6 +282,6 @@ def test_dciodvfy_finds_no_new_error(name: str, tmp_path: Path) -> None:
     (tmp_path / "out.dcm").write_bytes(as_file(changed.header))
     again = record(Header.read(tmp_path / "out.dcm"), {"kind": "suffix", "tag": "PatientID", "value": "-2"})
     (tmp_path / "again.dcm").write_bytes(as_file(again.header))
-    before = _errors(path)
-    assert _errors(tmp_path / "out.dcm") <= before
-    assert _errors(tmp_path / "again.dcm") <= before
+    before = errors(path)
+    assert errors(tmp_path / "out.dcm") <= before
+    assert errors(tmp_path / "again.dcm") <= before

@@ -210,15 +210,18 @@ def _without_values(sql: str) -> str:
 
 
 _HIDDEN = "***"
+_PSEUDONYMS = ("crosswalk", "deidentify", "remap_uid", "shift_dates")
 
 
 def _masked(answer: dict[str, Any]) -> dict[str, Any]:
-    """A trial's answer for a viewer who may not see patients: no values seen, no values of patients' or private tags."""
+    """A trial's answer for a viewer who may not see patients: no values seen, no values of patients' or private tags, none
+    that lead back from a pseudonym."""
     for decision in answer.get("decisions", []):
         decision["reasons"] = [reason.split(":", 1)[0] for reason in decision.get("reasons", [])]
         for change in decision.get("changes", []):
             tag = str(change.get("tag", ""))
-            if tag.startswith("0010") or tag == "00080050" or not tag[:4].isalnum() or int(tag[:4], 16) % 2:
+            private = not tag[:4].isalnum() or int(tag[:4], 16) % 2
+            if tag.startswith("0010") or tag == "00080050" or private or change.get("morph") in _PSEUDONYMS:
                 change["before"] = change["before"] and _HIDDEN
                 change["after"] = change["after"] and _HIDDEN
     return answer
