@@ -2,13 +2,16 @@
 
     python benchmarks/rules.py [--rounds 200]
 
-20 rules of 5 leaves and 4 changes with the real rulebook and morphs, against dcmread, the same changes and save_as. Rounds
-alternate, and the median of their ratios of processor time is what counts, so that it holds on a loaded machine. Wanted: 15.
+20 rules of 5 leaves and 4 changes with the real rulebook and morphs, against dcmread, the same changes and save_as. Each
+leaves on disk what it has to leave there, without fsync: we the new header bytes (the plan's blob, whose references to the
+received file stand for the pixel data), pydicom the file. Rounds alternate, and the median of their ratios is what counts.
+Wanted: 15. The same into memory, by processor time, is told beside it: what the file system does is not in it.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import tempfile
 import time
@@ -74,31 +77,51 @@ def decide_and_change(rounds: int) -> str | int:
     with tempfile.TemporaryDirectory() as folder:
         path = ct(Path(folder) / "ct.dcm", ExplicitVRLittleEndian)
 
-        def ours() -> None:
+        def ours() -> Header:
             (branch,) = book.decide(Header.read(path), SENDER, NOW, changer).branches
             assert len(branch.changes) == 4
+            return branch.header
 
-        def theirs() -> None:
+        def ours_on_disk() -> None:
+            header = ours()
+            blob.writelines(p for p in (header.head, *header.data_set.pieces) if isinstance(p, bytes))
+            blob.flush()
+
+        def theirs(target: Path | BytesIO) -> None:
             ds = pydicom.dcmread(path)
             ds.InstitutionName, ds.PatientID, ds.StationName = "Axiom", f"H1-{ds.PatientID}", "CT7"
             del ds.PatientAge
-            ds.save_as(BytesIO())
+            ds.save_as(target)
 
-        ours(), theirs()
-        pairs = [(_took(ours, 5), _took(theirs, 3)) for _ in range(rounds)]
-    ratio = statistics.median(b / a for a, b in pairs)
-    a, b = (statistics.median(times) * 1e6 for times in zip(*pairs, strict=True))
-    print(f"decide (20 rules of 5 leaves) and change (4): {a:.0f} us; dcmread, change, save_as: {b:.0f} us; {ratio:.1f}x")
+        names = itertools.count()
+        with (Path(folder) / "blob").open("wb") as blob:  # one a batch
+            a, b, ratio = _compare(
+                ours_on_disk, lambda: theirs(Path(folder) / f"{next(names)}.dcm"), rounds, time.perf_counter
+            )
+        print(f"decide (20 rules of 5 leaves) and change (4): {a:.0f} us; dcmread, change, save_as: {b:.0f} us; {ratio:.1f}x")
+        a, b, memory = _compare(ours, lambda: theirs(BytesIO()), rounds, time.thread_time)
+        print(f"the same into memory, processor time: {a:.0f} us; {b:.0f} us; {memory:.1f}x")
     return 0 if ratio >= LEAST else f"only {ratio:.1f} times faster: {LEAST:g} are wanted"
 
 
-def _took(work: Callable[[], object], times: int) -> float:
-    """Seconds of processor time for one: the quickest of a few."""
+def _compare(
+    ours: Callable[[], object], theirs: Callable[[], object], rounds: int, clock: Callable[[], float]
+) -> tuple[float, float, float]:
+    """Microseconds of both, and the median of their ratios."""
+    ours(), theirs()
+    pairs = [(_took(ours, 5, clock), _took(theirs, 3, clock)) for _ in range(rounds)]
+    ratio = statistics.median(b / a for a, b in pairs)
+    a, b = (statistics.median(times) * 1e6 for times in zip(*pairs, strict=True))
+    return a, b, ratio
+
+
+def _took(work: Callable[[], object], times: int, clock: Callable[[], float]) -> float:
+    """Seconds for one: the quickest of a few."""
     found = []
     for _ in range(times):
-        begun = time.thread_time()
+        begun = clock()
         work()
-        found.append(time.thread_time() - begun)
+        found.append(clock() - begun)
     return min(found)
 
 
