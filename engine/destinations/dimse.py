@@ -18,8 +18,9 @@ from pydantic import Field
 from engine.component import AETitle
 from engine.destinations.base import Destination, Outgoing
 from engine.dicom.network.pdu import ProtocolError
+from engine.dicom.network.requestor import MAX_CONTEXTS, Peer, connect
 from engine.dicom.network.status import code_of, outcome_of, status_words
-from engine.dicom.network.store_scu import MAX_CONTEXTS, Peer, StoreScu, connect
+from engine.dicom.network.store_scu import StoreScu
 from engine.dicom.network.uids import IMPLICIT_LITTLE_ENDIAN, VERIFICATION, is_uid, uid_name
 from engine.dicom.network.wire import ConnectionLost
 from engine.errors import Permanent, Retry

@@ -17,7 +17,8 @@ from pydantic import AfterValidator, Field
 from engine.component import AETitle
 from engine.dicom.file_meta import IMPLEMENTATION_VERSION_NAME
 from engine.dicom.network.pdu import ProtocolError
-from engine.dicom.network.store_scu import Peer, StoreScu
+from engine.dicom.network.requestor import Peer
+from engine.dicom.network.store_scu import StoreScu
 from engine.dicom.network.uids import IMPLICIT_LITTLE_ENDIAN, VERIFICATION
 from engine.dicom.network.wire import ConnectionLost
 from engine.errors import Permanent, Retry
