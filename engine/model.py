@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 __all__ = [
@@ -35,6 +36,8 @@ class Incoming(Protocol):
 
     fd: int
     """Open for writing, positioned after the file meta: the data set's bytes are appended here as they come."""
+    file: Path
+    """Where its bytes stand until `commit`, for who must look at them before."""
 
     def commit(self) -> None:
         """Make it durable (file and folder entry fsynced). Only after this may the peer hear success."""

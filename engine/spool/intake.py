@@ -33,9 +33,9 @@ class SpoolIncoming:
 
     def __init__(self, batch: SpoolBatch, number: int, head: bytes) -> None:
         self._batch = batch
-        self._part = batch.folder / f"{number:06d}.part"
+        self.file = batch.folder / f"{number:06d}.part"
         self.path = batch.folder / f"{number:06d}.dcm"
-        self.fd = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self.fd = os.open(self.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         os.write(self.fd, head)
 
     def commit(self) -> None:
@@ -47,14 +47,14 @@ class SpoolIncoming:
             raise
         os.close(self.fd)
         self.fd = -1
-        self._part.rename(self.path)
+        self.file.rename(self.path)
         self._batch.committed()
 
     def discard(self) -> None:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
-            self._part.unlink(missing_ok=True)
+            self.file.unlink(missing_ok=True)
 
 
 class SpoolBatch:
