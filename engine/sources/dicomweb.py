@@ -1,0 +1,59 @@
+"""Asks a DICOMweb server what it has (QIDO-RS) and fetches it (WADO-RS), as it stands there: nothing is transcoded.
+
+Guarantee: an instance counts when it is on disk; a study is marked fetched when the server's message was whole and held as
+many instances as the server had counted. What breaks off is fetched again: what came before stays, and comes twice.
+"""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from collections.abc import Iterator
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from engine.connection.credentials import Authentication
+from engine.connection.http import HttpClient, HttpSettings
+from engine.connection.probe import Step, reach, try_steps
+from engine.model import Intake, Tick
+from engine.sources._dicomweb import fetch, search, try_query
+from engine.sources._query import Batches, Match, Progress, Query, QuerySource, Retrieved
+
+__all__ = ["DicomWeb"]
+
+
+class DicomWeb(QuerySource):
+    """A DICOMweb server: a PACS, an archive, another Orthanc."""
+
+    label: ClassVar[str] = "DICOMweb server (QIDO-RS, WADO-RS)"
+    kind: Literal["dicomweb"] = "dicomweb"
+
+    url: str = Field(
+        min_length=8, max_length=2000, pattern=r"^https?://[^\s@?#]+$", examples=["https://pacs.example.org/dicom-web"]
+    )
+    """The server's DICOMweb root: what stands before `/studies`."""
+    authentication: Authentication = Authentication()
+    """How we sign in there."""
+    http: HttpSettings = HttpSettings()
+    """Time limits and proxy."""
+    transfer_syntax: str = Field(default="*", max_length=64, pattern=r"^(\*|[0-9.]*)$", examples=["*"])
+    """The transfer syntax asked for: `*` is as the server has it; empty asks for none, for servers that refuse `*`:
+    they may then transcode."""
+
+    def query(self, query: Query, stop: threading.Event) -> Iterator[Match]:
+        with self._client() as client:
+            yield from search(client, query, self.page_size, stop)
+
+    def retrieve(self, match: Match, intake: Intake, stop: threading.Event, progress: Progress) -> Retrieved:
+        with self._client() as client, Batches(intake, self.association()) as batches:
+            return fetch(client, match, batches, stop, progress, self.transfer_syntax)
+
+    def check(self) -> list[Tick]:
+        return try_steps([*reach(self.url, self.http, self._tls), Step("query right", lambda: try_query(self))])
+
+    def _client(self) -> HttpClient:
+        return HttpClient(self.url, self.authentication, self.http)
+
+    def _tls(self) -> ssl.SSLContext:
+        return ssl.create_default_context()
