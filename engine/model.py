@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 __all__ = [
-    "Association", "Change", "Incoming", "Intake", "OpenBatch", "Outcome", "Receipt", "Report", "Tick", "Verdict",
+    "Association", "AwaitedMove", "Change", "Incoming", "Intake", "OpenBatch", "Outcome", "Receipt", "Report", "Tick", "Verdict",
 ]
 
 
@@ -59,6 +59,24 @@ class OpenBatch(Protocol):
         """End the batch and hand it to routing (nothing committed: it leaves no trace). May be called twice."""
 
 
+class AwaitedMove(Protocol):
+    """A C-MOVE that this node has asked for and whose images come in through a listener, in another process."""
+
+    association: Association
+    """Who asked: the query source."""
+    move_id: int
+    """The Message ID that the C-MOVE has to carry: no other move that is awaited on this node has it."""
+
+    def arrived(self, sop_instance_uid: str) -> None:
+        """Note that an instance of it is durable."""
+
+    def instances(self) -> set[str]:
+        """The SOP Instance UIDs that have arrived."""
+
+    def done(self) -> None:
+        """Nobody waits for it any more."""
+
+
 class Intake(Protocol):
     """Where a source puts what it receives: the spool's front door, handed to `Source.run`."""
 
@@ -67,6 +85,12 @@ class Intake(Protocol):
 
     def open(self, association: Association) -> OpenBatch:
         """Begin a batch. Raises OutOfSpace below the watermark."""
+
+    def await_move(self, association: Association, peer_ae: str) -> AwaitedMove:
+        """Announce a C-MOVE to `peer_ae` (called AE title) by `association`; `done` ends it."""
+
+    def awaited(self, originator: str, move_id: int, calling_ae: str) -> AwaitedMove | None:
+        """The announced move that a C-STORE from `calling_ae` belongs to, by what it says of its originator."""
 
 
 class Tick(NamedTuple):

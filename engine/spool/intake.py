@@ -17,6 +17,7 @@ from engine.errors import OutOfSpace
 from engine.model import Association
 from engine.spool.batch import LOCK, write_batch_file
 from engine.spool.files import try_lock
+from engine.spool.moves import Moves, SpoolMove
 
 __all__ = ["SpoolBatch", "SpoolIncoming", "SpoolIntake", "new_batch_id"]
 
@@ -119,6 +120,7 @@ class SpoolIntake:
         self.max_instances = max_instances
         self.on_ready = on_ready
         self._min_free = min_free_bytes
+        self._moves = Moves(spool / "moves")
 
     def require_space(self) -> None:
         """Raises OutOfSpace below the watermark, early enough that ledgers, routing and delivery can still write."""
@@ -133,6 +135,12 @@ class SpoolIntake:
     def open(self, association: Association) -> SpoolBatch:
         self.require_space()
         return SpoolBatch(self, association)
+
+    def await_move(self, association: Association, peer_ae: str) -> SpoolMove:
+        return self._moves.announce(association, peer_ae)
+
+    def awaited(self, originator: str, move_id: int, calling_ae: str) -> SpoolMove | None:
+        return self._moves.find(originator, move_id, calling_ae)
 
 
 def hand_on(folder: Path, ready: Path) -> bool:

@@ -27,6 +27,7 @@ from engine.dicom.network.wire import Wire
 from engine.model import Association, Intake, Receipt
 from engine.sources.base import SourceStatus
 from engine.sources.dimse_listener import DimseListener
+from engine.spool.moves import Moves, SpoolMove
 from tests.peers import free_port, wait_until
 
 __all__ = [
@@ -95,6 +96,12 @@ class FolderIntake:
         with self.lock:
             self.batches.append(batch)
         return batch
+
+    def await_move(self, association: Association, peer_ae: str) -> SpoolMove:
+        return Moves(self.folder / "moves").announce(association, peer_ae)
+
+    def awaited(self, originator: str, move_id: int, calling_ae: str) -> SpoolMove | None:
+        return Moves(self.folder / "moves").find(originator, move_id, calling_ae)
 
     @property
     def files(self) -> list[Path]:

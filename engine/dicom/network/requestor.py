@@ -27,10 +27,10 @@ from engine.dicom.network.pdu import (
 )
 from engine.dicom.network.status import Rejection
 from engine.dicom.network.uids import IMPLICIT_LITTLE_ENDIAN, VERIFICATION
-from engine.dicom.network.wire import ConnectionLost, Wire
+from engine.dicom.network.wire import ConnectionLost, Wire, peer_ip
 from engine.errors import Permanent, Retry
 
-__all__ = ["LAST_WORDS_SECONDS", "MAX_CONTEXTS", "Peer", "Requestor", "connect"]
+__all__ = ["LAST_WORDS_SECONDS", "MAX_CONTEXTS", "Peer", "Requestor", "connect", "resolve"]
 
 MAX_CONTEXTS = 128
 """Presentation contexts in one association: the odd numbers of a byte (PS3.8 9.3.2.2)."""
@@ -74,6 +74,16 @@ def connect(peer: Peer) -> socket.socket:
         raise Retry(f"{place} cannot be reached: {e.strerror or e}.") from e
 
 
+def resolve(peer: Peer) -> str:
+    """The address of the peer's name. Raises Retry with a clear sentence."""
+    try:
+        return str(socket.getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM)[0][4][0])
+    except OSError as e:
+        raise Retry(f"The name {peer.host} does not resolve ({e.strerror}).") from e
+    except UnicodeError as e:
+        raise Retry(f"{peer.host} is not a name that a machine can have.") from e
+
+
 class Requestor:
     """An association with a peer, asked for with these presentation contexts (at most 128) and roles.
 
@@ -89,7 +99,12 @@ class Requestor:
         sock: socket.socket | None = None,
     ) -> None:
         self._peer = peer
-        self._wire = Wire(sock or connect(peer), peer.acse_timeout, acknowledge=True)
+        sock = sock or connect(peer)
+        self.peer_ip = ""
+        """The address that was reached."""
+        with contextlib.suppress(OSError):  # it is gone again: the first read says so
+            self.peer_ip = peer_ip(sock.getpeername()[0])
+        self._wire = Wire(sock, peer.acse_timeout, acknowledge=True)
         self._message_id = 0
         try:
             answer = self._associate(proposed, roles)
@@ -176,7 +191,7 @@ class Requestor:
 
     def release(self) -> None:
         """End the association in good order; what was answered stays true however the peer takes it."""
-        with contextlib.suppress(ConnectionLost):
+        with contextlib.suppress(ConnectionLost, OSError):
             self._wire.set_timeout(min(self._peer.acse_timeout, self._peer.dimse_timeout))
             self._wire.send(encode_release_rq())
             self._wire.head()
