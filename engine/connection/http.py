@@ -8,7 +8,6 @@ the environment are not used; redirects are followed within the same origin only
 
 from __future__ import annotations
 
-import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,8 +21,10 @@ from pydantic import Field
 
 from engine.component import ConfigModel
 from engine.connection.credentials import Authentication, Authorizer, authorize
+from engine.connection.tls import TlsClient
 from engine.connection.words import peer_words, trim
 from engine.errors import Permanent, Retry
+from engine.tls_words import tls_words
 
 __all__ = ["Body", "HttpClient", "HttpSettings", "failure", "is_transient", "retry_after"]
 
@@ -53,7 +54,8 @@ class HttpSettings(ConfigModel):
 class HttpClient:
     """A peer at `base`, signed in. Used as a context; one thread at a time.
 
-    `tls` is the context for https (None: the system's authorities). Raises Retry or Permanent when no sign-in can be had.
+    `tls` serves https, of an OAuth token endpoint too. Raises Retry or Permanent when no sign-in can be had, or a
+    certificate of ours cannot be read.
     """
 
     def __init__(
@@ -61,20 +63,22 @@ class HttpClient:
         base: str,
         authentication: Authentication | None = None,
         settings: HttpSettings | None = None,
-        tls: ssl.SSLContext | None = None,
+        tls: TlsClient | None = None,
     ) -> None:
         settings = settings or HttpSettings()
+        tls = tls or TlsClient()
         self.base = httpx.URL(base.rstrip("/") + "/")
         self.answered_at = 0.0
         """When the last answer's head came, on the monotonic clock."""
         secure = self.base.scheme == "https" or (authentication and authentication.token_url.startswith("https:"))
-        self._tls = tls or (ssl.create_default_context() if secure else None)
-        self._authorizer: Authorizer = authorize(authentication or Authentication(), self._tls)
+        context = tls.context() if secure else None
+        self._authorizer: Authorizer = authorize(authentication or Authentication(), context)
+        self._extensions = {"sni_hostname": tls.server_name} if tls.server_name else {}
         self._largest = settings.answer_megabytes << 20
         silence = settings.silence_seconds
         self._client = httpx.Client(
             trust_env=False,
-            verify=self._tls or False,  # without https nothing is there to be verified
+            verify=context or False,  # without https nothing is there to be verified
             proxy=settings.proxy or None,
             timeout=httpx.Timeout(silence, connect=settings.connect_seconds),
             limits=httpx.Limits(max_connections=4),
@@ -178,7 +182,7 @@ class HttpClient:
         signed = {**headers, "Authorization": header} if header else headers
         content = body() if callable(body) else body
         try:
-            request = self._client.build_request(method, url, headers=signed, content=content)
+            request = self._client.build_request(method, url, headers=signed, content=content, extensions=self._extensions)
             response = self._client.send(request, stream=True)
         except httpx.HTTPError as error:
             raise self._broken(error) from error
@@ -221,7 +225,9 @@ class HttpClient:
             return Retry(f"{host} takes no more bytes.")
         if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL | httpx.LocalProtocolError):
             return Permanent(f"The request to {host} cannot be made: {self.hide(trim(str(error)))}.")
-        said = self.hide(trim(str(error))) or type(error).__name__
+        if (words := tls_words(error)) and isinstance(error, httpx.ConnectError):
+            return Retry(f"TLS with {host} failed: {words}.")
+        said = words or self.hide(trim(str(error))) or type(error).__name__
         if isinstance(error, httpx.ConnectError):
             return Retry(f"{host} cannot be reached: {said}.")
         return Retry(f"The connection to {host} broke off: {said}.")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import httpx
 
 from engine.connection.http import HttpSettings
-from engine.connection.words import trim
+from engine.connection.tls import TlsClient
 from engine.errors import AxiomError, Retry
 from engine.model import Tick
 
@@ -47,7 +47,7 @@ def try_steps(steps: Sequence[Step]) -> list[Tick]:
     return ticks
 
 
-def reach(url: str, settings: HttpSettings, tls: Callable[[], ssl.SSLContext]) -> Iterator[Step]:
+def reach(url: str, settings: HttpSettings, tls: TlsClient) -> Iterator[Step]:
     """The steps to an HTTP peer before anything is asked of it: name, port, and TLS with the certificate's end.
 
     Through a proxy it is the proxy whose name and port are tried.
@@ -84,20 +84,16 @@ def _connect(host: str, port: int, seconds: float) -> str:
     return f"{host} port {port}"
 
 
-def _shake(url: httpx.URL, seconds: float, tls: Callable[[], ssl.SSLContext]) -> str:
+def _shake(url: httpx.URL, seconds: float, tls: TlsClient) -> str:
     if url.scheme != "https":
         raise NotApplicable("plain http: everything can be read on the way, the sign-in too")
     try:
-        with (
-            socket.create_connection((url.host, url.port or 443), timeout=seconds) as plain,
-            tls().wrap_socket(plain, server_hostname=url.host) as secure,
-        ):
-            certificate = secure.getpeercert()
-            version = secure.version()
-    except ssl.SSLCertVerificationError as error:
-        raise Retry(f"The peer's certificate does not hold: {error.verify_message}.") from error
+        plain = socket.create_connection((url.host, url.port or 443), timeout=seconds)
     except OSError as error:
-        raise Retry(f"The TLS handshake failed: {trim(error.strerror or str(error))}.") from error
+        raise Retry(f"{url.host}: {error.strerror or error}.") from error
+    with tls.connect(plain, url.host, seconds) as secure:
+        certificate = secure.getpeercert()
+        version = secure.version()
     if not certificate:
         return f"{version}, the certificate is not checked"
     until = datetime.fromtimestamp(ssl.cert_time_to_seconds(str(certificate["notAfter"])), UTC)

@@ -8,7 +8,6 @@ Exceeded quota (429) and 5xx are tried again, not before Retry-After; what Googl
 
 from __future__ import annotations
 
-import ssl
 import threading
 from collections.abc import Sequence
 from typing import ClassVar, Literal
@@ -18,6 +17,7 @@ from pydantic import Field
 from engine.connection.credentials import Authentication
 from engine.connection.http import HttpClient, HttpSettings
 from engine.connection.probe import Step, reach, try_steps
+from engine.connection.tls import TlsClient
 from engine.destinations._store_response import Failed
 from engine.destinations._stow import Limits, StowSender, by_reason, empty_request
 from engine.destinations.base import Destination, Outgoing
@@ -87,8 +87,7 @@ class GoogleHealthcare(Destination):
                 again.send([one])
 
     def check(self) -> list[Tick]:
-        tls = ssl.create_default_context
-        steps = [*reach(self.endpoint, self.http, tls), Step("authenticated", self._search), Step("write right", self._store)]
+        steps = [*reach(self.endpoint, self.http, TlsClient()), Step("authenticated", self._search), Step("write right", self._store)]
         return try_steps(steps)
 
     def _client(self) -> HttpClient:

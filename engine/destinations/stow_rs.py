@@ -9,7 +9,6 @@ sending less at once, so that an image that the server cannot read or take refus
 
 from __future__ import annotations
 
-import ssl
 import threading
 from collections.abc import Sequence
 from typing import ClassVar, Literal
@@ -19,6 +18,7 @@ from pydantic import Field
 from engine.connection.credentials import Authentication
 from engine.connection.http import HttpClient, HttpSettings
 from engine.connection.probe import NotApplicable, Step, reach, try_steps
+from engine.connection.tls import TlsClient
 from engine.destinations._store_response import Failed
 from engine.destinations._stow import DUPLICATE, Limits, StowSender, by_reason, empty_request
 from engine.destinations.base import Destination, Outgoing
@@ -40,6 +40,8 @@ class StowRs(Destination):
     """The server's DICOMweb root: what stands before `/studies`."""
     authentication: Authentication = Authentication()
     """How we sign in there."""
+    tls: TlsClient = TlsClient()
+    """For https: whose certificates count, and our own; for the token URL too."""
     http: HttpSettings = HttpSettings()
     """Time limits and proxy."""
     instances_per_request: int = Field(default=50, ge=1, le=1000)
@@ -58,7 +60,7 @@ class StowRs(Destination):
             StowSender(client, limits, report, stop, self._judge).send(outgoing)
 
     def check(self) -> list[Tick]:
-        steps = [*reach(self.url, self.http, self._tls), Step("authenticated", self._search), Step("write right", self._store)]
+        steps = [*reach(self.url, self.http, self.tls), Step("authenticated", self._search), Step("write right", self._store)]
         return try_steps(steps)
 
     def _judge(self, failed: Failed) -> Outcome:
@@ -67,10 +69,7 @@ class StowRs(Destination):
         return by_reason(failed)
 
     def _client(self) -> HttpClient:
-        return HttpClient(self.url, self.authentication, self.http)
-
-    def _tls(self) -> ssl.SSLContext:
-        return ssl.create_default_context()
+        return HttpClient(self.url, self.authentication, self.http, self.tls)
 
     def _search(self) -> str:
         """A search for one study: servers that only store need not answer it."""

@@ -6,7 +6,6 @@ many instances as the server had counted. What breaks off is fetched again: what
 
 from __future__ import annotations
 
-import ssl
 import threading
 from collections.abc import Iterator
 from typing import ClassVar, Literal
@@ -16,6 +15,7 @@ from pydantic import Field
 from engine.connection.credentials import Authentication
 from engine.connection.http import HttpClient, HttpSettings
 from engine.connection.probe import Step, reach, try_steps
+from engine.connection.tls import TlsClient
 from engine.model import Intake, Tick
 from engine.sources._dicomweb import fetch, search, try_query
 from engine.sources._query import Batches, Match, Progress, Query, QuerySource, Retrieved
@@ -35,6 +35,8 @@ class DicomWeb(QuerySource):
     """The server's DICOMweb root: what stands before `/studies`."""
     authentication: Authentication = Authentication()
     """How we sign in there."""
+    tls: TlsClient = TlsClient()
+    """For https: whose certificates count, and our own; for the token URL too."""
     http: HttpSettings = HttpSettings()
     """Time limits and proxy."""
     transfer_syntax: str = Field(default="*", max_length=64, pattern=r"^(\*|[0-9.]*)$", examples=["*"])
@@ -50,10 +52,7 @@ class DicomWeb(QuerySource):
             return fetch(client, match, batches, stop, progress, self.transfer_syntax)
 
     def check(self) -> list[Tick]:
-        return try_steps([*reach(self.url, self.http, self._tls), Step("query right", lambda: try_query(self))])
+        return try_steps([*reach(self.url, self.http, self.tls), Step("query right", lambda: try_query(self))])
 
     def _client(self) -> HttpClient:
-        return HttpClient(self.url, self.authentication, self.http)
-
-    def _tls(self) -> ssl.SSLContext:
-        return ssl.create_default_context()
+        return HttpClient(self.url, self.authentication, self.http, self.tls)

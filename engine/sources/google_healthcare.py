@@ -6,7 +6,6 @@ whole and held as many instances as Google had counted. A quota that is used up 
 
 from __future__ import annotations
 
-import ssl
 import threading
 from collections.abc import Iterator
 from typing import ClassVar, Literal
@@ -16,6 +15,7 @@ from pydantic import Field
 from engine.connection.credentials import Authentication
 from engine.connection.http import HttpClient, HttpSettings
 from engine.connection.probe import Step, reach, try_steps
+from engine.connection.tls import TlsClient
 from engine.model import Intake, Tick
 from engine.security.secret_references import SecretReference
 from engine.sources._dicomweb import fetch, search, try_query
@@ -62,8 +62,7 @@ class GoogleHealthcare(QuerySource):
             return fetch(client, match, batches, stop, progress)
 
     def check(self) -> list[Tick]:
-        tls = ssl.create_default_context
-        return try_steps([*reach(self.endpoint, self.http, tls), Step("query right", lambda: try_query(self))])
+        return try_steps([*reach(self.endpoint, self.http, TlsClient()), Step("query right", lambda: try_query(self))])
 
     @property
     def base(self) -> str:

@@ -55,7 +55,8 @@ def test_other_bytes_replace_what_is_there_when_so_configured(double: Double, tm
     [receipt] = deliver(destination(double, tmp_path, same_uids="replace"), [newer])
     assert receipt.outcome is Outcome.CONFIRMED
     token = double.tokens.given[-1]
-    got = httpx.get(receipt.location, headers={"Authorization": f"Bearer {token}", "Accept": "application/dicom; transfer-syntax=*"})
+    headers = {"Authorization": f"Bearer {token}", "Accept": "application/dicom; transfer-syntax=*"}
+    got = httpx.get(receipt.location, headers=headers)
     assert got.content.endswith(b"\7\7" * 50)
 
 
@@ -90,14 +91,14 @@ def test_quota_is_waited_for_as_long_as_google_asks(double: Double, tmp_path: Pa
 
 def test_a_store_that_is_not_there_and_a_key_of_another_account(double: Double, tmp_path: Path) -> None:
     some = instances(tmp_path / "s", 1)
-    with pytest.raises(Permanent, match="404 Not Found.*not found"):
+    with pytest.raises(Permanent, match=r"404 Not Found.*not found"):
         deliver(destination(double, tmp_path, dicom_store="other"), some)
     from tests.doubles.google_tokens import GoogleTokens
 
     stranger = GoogleTokens()
     stranger.url = double.tokens.url
     key = stranger.key_file(tmp_path / "stranger")
-    with pytest.raises(Permanent, match="Google gives no token.*invalid_grant"):
+    with pytest.raises(Permanent, match=r"Google gives no token.*invalid_grant"):
         deliver(destination(double, tmp_path, service_account=f"file:{key}"), some)
     (tmp_path / "no-key").write_text('{"private_key": "canary-key"}')
     with pytest.raises(Permanent, match="not the service account's key") as caught:
