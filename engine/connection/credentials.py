@@ -142,6 +142,8 @@ class _OAuth(Authorizer):
         self._tls = tls
         parts = (settings.token_url, settings.client_id, settings.scope, settings.client_sent_in, secret)
         self._name = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+        self._pair = base64.b64encode(f"{quote_plus(settings.client_id)}:{quote_plus(secret)}".encode()).decode()
+        """Client and secret, form-encoded before they become HTTP Basic (RFC 6749 2.3.1)."""
         self._last = ""
 
     def header(self) -> str:
@@ -162,14 +164,14 @@ class _OAuth(Authorizer):
         return True
 
     def hide(self, text: str) -> str:
-        return _hide(text, (self._last, self._secret))
+        return _hide(text, (self._last, self._secret, quote_plus(self._secret), self._pair))
 
     def _fetch(self) -> _Token:
         began = time.monotonic()
         answer = self._ask()
         code = str(answer.status_code)
         if not answer.is_success:
-            said = self.hide(peer_words(answer.headers.get("Content-Type", ""), answer.content))
+            said = peer_words(answer.headers.get("Content-Type", ""), answer.content, self.hide)
             words = f"The token endpoint refused us ({code}): {said}"
             transient = answer.status_code in (408, 425, 429) or answer.status_code >= 500
             raise Retry(words, code) if transient else Permanent(words, code)
@@ -181,15 +183,13 @@ class _OAuth(Authorizer):
         return _Token(token, began + max(lasts - EARLY, lasts / 2))
 
     def _ask(self) -> httpx.Response:
-        """Client and secret are form-encoded before they become HTTP Basic (RFC 6749 2.3.1)."""
         s = self._settings
         form = {"grant_type": "client_credentials"}
         headers = {"Accept": "application/json"}
         if s.scope:
             form["scope"] = s.scope
         if s.client_sent_in == "header":
-            pair = f"{quote_plus(s.client_id)}:{quote_plus(self._secret)}".encode()
-            headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
+            headers["Authorization"] = f"Basic {self._pair}"
         else:
             form |= {"client_id": s.client_id, "client_secret": self._secret}
         try:

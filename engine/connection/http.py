@@ -224,10 +224,10 @@ class HttpClient:
         if isinstance(error, httpx.WriteTimeout):
             return Retry(f"{host} takes no more bytes.")
         if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL | httpx.LocalProtocolError):
-            return Permanent(f"The request to {host} cannot be made: {self.hide(trim(str(error)))}.")
+            return Permanent(f"The request to {host} cannot be made: {trim(self.hide(str(error)))}.")
         if (words := tls_words(error)) and isinstance(error, httpx.ConnectError):
             return Retry(f"TLS with {host} failed: {words}.")
-        said = words or self.hide(trim(str(error))) or type(error).__name__
+        said = words or trim(self.hide(str(error))) or type(error).__name__
         if isinstance(error, httpx.ConnectError):
             return Retry(f"{host} cannot be reached: {said}.")
         return Retry(f"The connection to {host} broke off: {said}.")
@@ -242,7 +242,7 @@ def failure(
     status: int, headers: Mapping[str, str], content: bytes, hide: Callable[[str], str] = lambda text: text
 ) -> Retry | Permanent:
     """The error of an answer, in the peer's own words. `hide` takes secrets out of them."""
-    said = hide(peer_words(headers.get("Content-Type", ""), content))
+    said = peer_words(headers.get("Content-Type", ""), content, hide)
     reason = _MEANS.get(status) or httpx.codes.get_reason_phrase(status) or "no usual status"
     words = f"{status} {reason}{f': {said}' if said else ''}"
     if is_transient(status):

@@ -87,7 +87,8 @@ class GoogleHealthcare(Destination):
                 again.send([one])
 
     def check(self) -> list[Tick]:
-        steps = [*reach(self.endpoint, self.http, TlsClient()), Step("authenticated", self._search), Step("write right", self._store)]
+        way = reach(self.endpoint, self.http, TlsClient())
+        steps = [*way, Step("authenticated", self._search), Step("write right", self._store)]
         return try_steps(steps)
 
     def _client(self) -> HttpClient:

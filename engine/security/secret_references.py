@@ -81,7 +81,7 @@ _RESOLVERS: dict[str, tuple[re.Pattern[str], str, Callable[[str], str]]] = {
     "env": (re.compile(r"[A-Za-z_][A-Za-z0-9_]*"), "env:NAME, the name of an environment variable", _env),
     "file": (re.compile(r"/.+"), "file:PATH, an absolute path", _file),
     "gcp-sm": (
-        re.compile(r"projects/[\w.:-]+/secrets/[\w-]+(/versions/(latest|[\w-]+))?", re.ASCII),
+        re.compile(r"projects/\w[\w.:-]*/secrets/[\w-]+(/versions/(latest|[\w-]+))?", re.ASCII),
         "gcp-sm:projects/P/secrets/S, with /versions/V for one version",
         _gcp_sm,
     ),
