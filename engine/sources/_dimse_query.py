@@ -76,10 +76,12 @@ def _descend(
             yield found
         return
     upper = missing[-1]
-    for parent in list(_descend(upper, filters, [UNIQUE_KEYS[one] for one in model.levels], model, ask)):
+    for parent in list(_descend(upper, filters, wanted, model, ask)):
         known = {k: v for k, v in _uniques(parent, model).items() if v}
         if UNIQUE_KEYS[upper] in known:
-            yield from _descend(level, {**filters, **known}, wanted, model, ask)
+            shown = {f"{tag:08X}" for tag in wanted if level_of(tag) != level} & parent.keys()
+            for found in _descend(level, {**filters, **known}, wanted, model, ask):
+                yield {key: parent[key] for key in shown} | found
 
 
 def _keys(level: str, filters: Mapping[int, str], wanted: list[int], model: Model) -> dict[int, str]:

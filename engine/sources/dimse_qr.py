@@ -35,7 +35,7 @@ _CLASSES_IN_STUDY = "SOPClassesInStudy"
 
 
 def _known(character_set: str) -> str:
-    if encodings(tuple(character_set.split("\\"))) is None:
+    if character_set and encodings(tuple(character_set.split("\\"))) is None:
         raise ValueError("this is no Specific Character Set (PS3.3 C.12.1.1.2), such as ISO_IR 192 or \\ISO 2022 IR 87")
     return character_set
 
@@ -67,10 +67,11 @@ class DimseQr(QuerySource):
         default=[], max_length=MOST_CLASSES, examples=[["1.2.840.10008.5.1.4.1.1.2"]]
     )
     """With C-GET: the SOP classes that may come; empty: those that the archive says the study has, else the common ones."""
-    character_set: Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_known)] = Field(
+    character_set: Annotated[str, Field(max_length=128), AfterValidator(_known)] = Field(
         default="ISO_IR 192", examples=["ISO_IR 100", "\\ISO 2022 IR 87", "GB18030"]
     )
-    """The Specific Character Set of filters that ASCII does not hold, and of answers that do not say theirs."""
+    """The Specific Character Set that it is asked in, and in which it mostly answers; empty: none is said, and filters are
+    ASCII. Answers that do not say theirs are read in it."""
     connect_timeout: float = Field(default=10.0, gt=0, le=600)
     """Seconds to wait for the TCP connection."""
     acse_timeout: float = Field(default=30.0, gt=0, le=600)

@@ -12,7 +12,7 @@ from engine.dicom.encode import encode_values
 from engine.dicom.header import form_of, level_as_json
 from engine.dicom.level import CHARACTER_SET, Level
 from engine.dicom.source import Source
-from engine.dicom.vr import CHARSET, LONG
+from engine.dicom.vr import LONG
 from engine.dicom.walk import Form
 from engine.errors import Hold, Invalid, Problem
 
@@ -24,18 +24,15 @@ _BOTH = {"US or SS": "US", "OB or OW": "OW", "US or OW": "OW", "US or SS or OW":
 def encode_identifier(keys: Mapping[int, str], transfer_syntax: str, character_set: str = "ISO_IR 192") -> bytes:
     """A query's keys (text as it is matched; "" asks for the value) as a data set in ascending order.
 
-    Specific Character Set (0008,0005) is said only when a key needs it: `character_set`, several values parted by a
-    backslash. Raises Invalid when that does not hold the text, or a value does not fit its tag.
+    `character_set` (several values parted by a backslash) goes into (0008,0005), for archives answer in the one that
+    they are asked in; "" leaves it out, and only ASCII can be asked. Raises Invalid when it does not hold the text, or
+    a value does not fit its tag.
     """
     form = form_of(transfer_syntax)
-    keys = dict(keys)
-    codecs = DEFAULT
-    if any(not value.isascii() for tag, value in keys.items() if implicit_vr(tag) in CHARSET):
-        found = encodings(tuple(character_set.split("\\")))
-        if found is None:
-            raise Invalid([Problem(("character_set",), f"{character_set} is no Specific Character Set that is known.")])
-        codecs = found
-        keys[CHARACTER_SET] = character_set
+    codecs = encodings(tuple(character_set.split("\\"))) if character_set else DEFAULT
+    if codecs is None:
+        raise Invalid([Problem(("character_set",), f"{character_set} is no Specific Character Set that is known.")])
+    keys = {CHARACTER_SET: character_set, **keys} if character_set else dict(keys)
     out = []
     for tag, value in sorted(keys.items()):
         vr = implicit_vr(tag)
@@ -43,7 +40,7 @@ def encode_identifier(keys: Mapping[int, str], transfer_syntax: str, character_s
         try:
             data = encode_values([value], vr, codecs, form.order) if value else b""
         except UnicodeError as e:
-            words = f"{character_set} does not hold every character of it: choose another character set. ({e})"
+            words = f"{character_set or 'ASCII'} does not hold every character of it: choose another character set. ({e})"
             raise Invalid([Problem((f"({tag >> 16:04X},{tag & 0xFFFF:04X})",), words)]) from e
         except ValueError as e:
             raise Invalid([Problem((f"({tag >> 16:04X},{tag & 0xFFFF:04X})",), f"{e}.")]) from e
