@@ -35,6 +35,10 @@ Judge = Callable[[Failed], Outcome]
 """What an instance's failure means for it."""
 
 
+class _Unread(Exception):
+    """The peer says that it is well, and no store response can be read: its code, and words."""
+
+
 class Limits(NamedTuple):
     """The most that goes into one request; a single instance may be larger."""
 
@@ -71,6 +75,8 @@ class StowSender:
         except (EOFError, FileNotFoundError) as error:
             # The words name files of the spool by their index, never by a tag.
             self._halve(group, Receipt(0, Outcome.REFUSED, words=f"the spool cannot give all its bytes: {error}"))
+        except _Unread as unread:
+            self._unnamed(group, Receipt(0, Outcome.RETRY, *unread.args))
         else:
             self._settle(group, answer, time.monotonic() - began)
 
@@ -83,7 +89,7 @@ class StowSender:
         self._send(group[middle:])
 
     def _post(self, group: Sequence[Outgoing]) -> StoreResponse:
-        """The answer as a store response. Raises Retry or Permanent when there is none to be had."""
+        """The answer as a store response. Raises Retry or Permanent when the peer failed, _Unread when it says nothing."""
         writer = MultipartWriter([({}, one.file) for one in group])
         try:
             answer = self._client.request(
@@ -103,7 +109,7 @@ class StowSender:
             return said
         if not answer.is_success:
             raise failure(answer.status_code, answer.headers, answer.content, self._client.hide)
-        raise Retry(_no_response(answer, wrong), str(answer.status_code))
+        raise _Unread(str(answer.status_code), _no_response(answer, wrong))
 
     def _settle(self, group: list[Outgoing], answer: StoreResponse, seconds: float) -> None:
         unnamed = [one for one in group if one.sop_instance_uid not in answer.stored | answer.failed]
@@ -115,12 +121,17 @@ class StowSender:
                 self._tell(_stored(one, answer.stored[uid]), seconds)
         if unnamed and answer.other and len(group) == 1:
             self._tell(self._refused(unnamed[0], answer.other[0]), seconds)
-        elif unnamed and len(group) > 1:  # each alone: then the peer can only speak of it
-            for one in unnamed:
-                self._send([one])
         elif unnamed:
             words = "the peer's answer does not name this image: it may not have kept it"
-            self._tell(Receipt(unnamed[0].index, Outcome.RETRY, words=words), seconds)
+            self._unnamed(unnamed, Receipt(0, Outcome.RETRY, words=words), alone=len(group) == 1)
+
+    def _unnamed(self, some: list[Outgoing], receipt: Receipt, *, alone: bool | None = None) -> None:
+        """Images that the answer said nothing of: each alone, as the peer can then speak of it only; one alone: later."""
+        if alone or (alone is None and len(some) == 1):
+            self._tell(replace(receipt, index=some[0].index), 0.0)
+            return
+        for one in some:
+            self._send([one])
 
     def _refused(self, one: Outgoing, failed: Failed) -> Receipt:
         outcome = self._judge(failed)

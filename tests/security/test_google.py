@@ -71,7 +71,10 @@ def test_what_cannot_be_had_is_told_by_its_reference(manager: SecretManager, mon
         resolve(reference)
 
 
-@pytest.mark.parametrize("rest", ["", "pacs", "projects/p/secrets/s/versions/", "projects/../secrets/s", "projects/p/secrets/a/b"])
+WRONG = ["", "pacs", "projects/p/secrets/s/versions/", "projects/../secrets/s", "projects/p/secrets/a/b"]
+
+
+@pytest.mark.parametrize("rest", WRONG)
 def test_a_name_that_is_none_is_refused(rest: str) -> None:
     assert check_reference("gcp-sm:projects/example.org:p/secrets/s")
     with pytest.raises(ValueError, match="A secret of this kind"):
