@@ -55,11 +55,18 @@ class Backfill:
     created_by: str
     ended_at: datetime | None
     waiting: int = 0
+    """Found, and still to be fetched; those that failed and are tried again are among them."""
+    retrying: int = 0
 
     @property
     def asked(self) -> bool:
         """Whether every day has been asked for."""
         return self.next_day > self.last_day
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether its next step may be made: what is only tried again holds up its end, but not the next day."""
+        return not self.waiting if self.asked else self.waiting <= self.retrying
 
     @property
     def progress(self) -> float:
@@ -172,10 +179,14 @@ def _with_counts(connection: Connection, row: Row[Any]) -> Backfill:
     if row.state not in ("running", "paused"):
         return Backfill(**row._mapping)
     counted = connection.execute(
-        select(polled.c.state, func.count().label("n")).where(polled.c.backfill == row.id).group_by(polled.c.state)
-    )
+        select(polled.c.state, func.count().label("n"), func.sum(func.sign(func.length(polled.c.words))).label("troubled"))
+        .where(polled.c.backfill == row.id)
+        .group_by(polled.c.state)
+    ).all()
     counts = {r.state: r.n for r in counted}
+    retrying = sum(int(r.troubled or 0) for r in counted if r.state == "waiting")
     live = {"fetched": counts.get("fetched", 0), "failed": counts.get("failed", 0), "waiting": counts.get("waiting", 0)}
+    live["retrying"] = retrying
     return Backfill(**(dict(row._mapping) | live))
 
 

@@ -124,8 +124,8 @@ class Polls:
             if _row_of(connection, source).holder == holder:
                 _set(connection, source, holder="", activity={})
 
-    def asked(self, source: str, seen: Seen, now: datetime, next_at: datetime, error: str = "") -> None:
-        """A query came to its end. `next_at`: when the next one is due."""
+    def asked(self, source: str, seen: Seen, now: datetime, next_at: datetime | None, error: str = "") -> None:
+        """A query came to its end. `next_at`: when the next one is due (None: not by itself)."""
         values = {"asked_at": now, "next_at": next_at, "found": seen.found, "queued": seen.queued, "error": error}
         with self.database.write() as connection:
             _row_of(connection, source)
@@ -135,7 +135,7 @@ class Polls:
         """The peer answered as it should: nothing waits for it any more."""
         with self.database.write() as connection:
             row = _row_of(connection, source)
-            if row.failures or row.error:
+            if row.failures:
                 _set(connection, source, failures=0, not_before=None, error="")
 
     def peer_away(self, source: str, error: str, not_before: datetime) -> None:
@@ -144,11 +144,11 @@ class Polls:
             failures = _row_of(connection, source).failures + 1
             _set(connection, source, failures=failures, error=error, not_before=not_before)
 
-    def poll_now(self, source: str) -> None:
+    def poll_now(self, source: str, now: datetime) -> None:
         """Have it asked at once, whatever its interval or its pause."""
         with self.database.write() as connection:
             _row_of(connection, source)
-            _set(connection, source, next_at=None, not_before=None, asked_at=None)
+            _set(connection, source, next_at=now, not_before=None)
 
     # --- what was seen
 

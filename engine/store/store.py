@@ -18,6 +18,7 @@ from engine.settings import Settings
 from engine.store import revisions as rows
 from engine.store.audit import Audit, append
 from engine.store.backfills import Backfills
+from engine.store.browser_routes import BrowserRoutes
 from engine.store.database import Database
 from engine.store.diff import Diff, diff_documents
 from engine.store.keys import Keys
@@ -65,6 +66,7 @@ class Store:
         self.audit = Audit(self.database)
         self.polls = Polls(self.database)
         self.backfills = Backfills(self.database)
+        self.browser_routes = BrowserRoutes(self.database)
         self._lock = threading.Lock()
         self._live: Live | None = None
 

@@ -206,3 +206,13 @@ backfills = Table(
     Column("created_by", String(128), nullable=False),
     Column("ended_at", Utc),
 )
+
+browser_routes = Table(
+    "browser_routes",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("source", String(63), nullable=False),
+    Column("created_at", Utc, nullable=False, index=True),
+    Column("created_by", String(128), nullable=False),
+    Column("items", JSON, nullable=False),  # a list of [study, series, instance]: the keys of what was chosen, in `polled`
+)
