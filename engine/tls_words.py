@@ -67,6 +67,6 @@ def _words(error: ssl.SSLError) -> str:
         detail = f" ({error.verify_message.rstrip('.')})" if error.verify_message else ""
         return known + detail
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-        return "it closed the connection without a word of TLS"
+        return "it closed the connection without saying why"
     reason = error.reason or ""
     return _REASONS.get(reason) or f"TLS failed ({reason.replace('_', ' ').lower() or error.strerror or error})"

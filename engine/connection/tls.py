@@ -9,8 +9,10 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Callable
+from datetime import datetime
 from typing import NamedTuple, Self
 
+from cryptography import x509
 from pydantic import Field, model_validator
 
 from engine.component import ConfigModel
@@ -19,7 +21,16 @@ from engine.errors import Retry
 from engine.security.secret_references import SecretReference
 from engine.tls_words import NO_TLS, tls_words
 
-__all__ = ["Handshake", "TlsClient", "TlsServer", "secured", "take"]
+__all__ = [
+    "Handshake",
+    "HandshakeClosed",
+    "HandshakeFailed",
+    "TlsClient",
+    "TlsServer",
+    "secured",
+    "shown_until",
+    "take",
+]
 
 
 class TlsClient(ConfigModel):
@@ -72,7 +83,7 @@ class TlsClient(ConfigModel):
             sock.close()
             raise Retry(f"{place}: {tls_words(e) or e}.") from e
         try:
-            handshake(secure, seconds)
+            shake(secure, seconds)
         except HandshakeFailed as e:
             secure.close()
             raise Retry(f"{place}: {e}.") from e
@@ -99,6 +110,8 @@ class TlsServer(ConfigModel):
     """Where the authorities are (PEM) that have signed our peers' certificates (mutual TLS); none: peers show none."""
     require_client_certificate: bool = True
     """With a client CA: whether a peer without a certificate is turned away. Off: it is let in, without a subject."""
+    handshake_seconds: float = Field(default=10.0, gt=0, le=600)
+    """How long a peer may take for the handshake; others are served meanwhile."""
 
     def context(self) -> ssl.SSLContext:
         """The context as the references say now: the same one until what they name changes. Raises Retry in words."""
@@ -112,6 +125,12 @@ class TlsServer(ConfigModel):
         """When the first of them ends, as ISO 8601. Raises Retry in words."""
         return valid_until_of(self._parts())
 
+    def as_client(self) -> TlsClient:
+        """For asking ourselves whether we are there."""
+        return TlsClient(
+            certificate=self.certificate, private_key=self.private_key, key_password=self.key_password, verify=False
+        )
+
     def _parts(self) -> Parts:
         return Parts(self.client_ca, self.certificate, self.private_key, self.key_password)
 
@@ -121,7 +140,7 @@ class TlsServer(ConfigModel):
 
 
 Secure = Callable[[socket.socket, float], socket.socket]
-"""Makes a connected socket a secure one within so many seconds. Raises Retry in words."""
+"""Makes a connected socket a secure one within so many seconds. Raises Retry in words, the socket closed."""
 
 
 def secured(tls: TlsClient | None, host: str) -> Secure | None:
@@ -135,6 +154,10 @@ class HandshakeFailed(Exception):
     """Its text ends a sentence about the peer."""
 
 
+class HandshakeClosed(HandshakeFailed):
+    """The peer went away without a word: it may only have looked whether the port is open."""
+
+
 class Handshake(NamedTuple):
     """What came out of a handshake on a connection that we took."""
 
@@ -143,32 +166,35 @@ class Handshake(NamedTuple):
     """The peer's subject (RFC 4514), "" when it showed no certificate."""
 
 
-def take(secure: ssl.SSLSocket, seconds: float) -> Handshake:
+def take(sock: ssl.SSLSocket, seconds: float) -> Handshake:
     """Our side of the handshake on a wrapped socket, `seconds` for the whole of it. Raises HandshakeFailed in words."""
-    handshake(secure, seconds)
-    shown = secure.getpeercert(binary_form=True)
-    subject = ""
-    if shown:
-        from cryptography import x509
-
-        subject = x509.load_der_x509_certificate(shown).subject.rfc4514_string()
-    return Handshake(secure.version() or "", subject)
-
-
-def handshake(secure: ssl.SSLSocket, seconds: float) -> None:
-    """The handshake with one time limit on all of it (the socket's own limit is for each read). Raises HandshakeFailed."""
-    secure.settimeout(seconds)
     try:
-        secure.do_handshake()
+        shake(sock, seconds)
+    except HandshakeFailed as e:
+        if str(e) == NO_TLS:
+            raise HandshakeFailed("it speaks no TLS, and nothing else is taken here") from e
+        raise
+    shown = sock.getpeercert(binary_form=True)
+    subject = x509.load_der_x509_certificate(shown).subject.rfc4514_string() if shown else ""
+    return Handshake(sock.version() or "", subject)
+
+
+def shake(sock: ssl.SSLSocket, seconds: float) -> None:
+    """The handshake, with one time limit on all of it. Raises HandshakeFailed in words."""
+    sock.settimeout(seconds)
+    try:
+        sock.do_handshake()
     except TimeoutError:
         raise HandshakeFailed(
-            f"the handshake stood still for {seconds:g} seconds: it may speak no TLS on this port"
+            f"it let the handshake stand still for {seconds:g} seconds: it may speak no TLS here"
         ) from None
-    except ssl.SSLEOFError as e:
-        raise HandshakeFailed(f"the connection was closed in the middle of the handshake: perhaps {NO_TLS}") from e
-    except (ConnectionError, BrokenPipeError) as e:
-        raise HandshakeFailed(
-            f"the connection broke in the middle of the handshake ({e.strerror}): perhaps {NO_TLS}"
-        ) from e
+    except (ssl.SSLEOFError, ConnectionError) as e:
+        raise HandshakeClosed(f"it closed the connection in the middle of the handshake: perhaps {NO_TLS}") from e
     except OSError as e:
         raise HandshakeFailed(tls_words(e) or str(e.strerror or e)) from e
+
+
+def shown_until(sock: ssl.SSLSocket) -> datetime | None:
+    """When the peer's certificate ends; None when it showed none."""
+    shown = sock.getpeercert(binary_form=True)
+    return x509.load_der_x509_certificate(shown).not_valid_after_utc if shown else None

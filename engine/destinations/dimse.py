@@ -8,6 +8,7 @@ A SOP class or transfer syntax that the peer does not accept refuses those insta
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -16,9 +17,10 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from engine.component import AETitle
+from engine.connection.tls import TlsClient, secured, shown_until
 from engine.destinations.base import Destination, Outgoing
 from engine.dicom.network.pdu import ProtocolError
-from engine.dicom.network.requestor import MAX_CONTEXTS, Peer, connect
+from engine.dicom.network.requestor import MAX_CONTEXTS, Peer, connect, secure
 from engine.dicom.network.status import code_of, outcome_of, status_words
 from engine.dicom.network.store_scu import StoreScu
 from engine.dicom.network.uids import IMPLICIT_LITTLE_ENDIAN, VERIFICATION, is_uid, uid_name
@@ -47,8 +49,10 @@ class Dimse(Destination):
     """What the peer is called (called AE title)."""
     calling_ae_title: AETitle = "AXIOM"
     """What we call ourselves; many peers let in only titles that they know."""
+    tls: TlsClient | None = None
+    """TLS, with a certificate of ours mutual TLS; none: DICOM as plain text."""
     connect_timeout: float = Field(default=10.0, gt=0, le=600)
-    """Seconds to wait for the TCP connection."""
+    """Seconds to wait for the TCP connection, and for the TLS handshake."""
     acse_timeout: float = Field(default=30.0, gt=0, le=600)
     """Seconds to wait for the answer to an association request or release."""
     dimse_timeout: float = Field(default=60.0, gt=0, le=3600)
@@ -99,7 +103,8 @@ class Dimse(Destination):
         return []
 
     def check(self) -> list[Tick]:
-        names = ["name resolves", "port open", "association accepted", "C-ECHO"]
+        tls = ["TLS"] if self.tls else []
+        names = ["name resolves", "port open", *tls, "association accepted", "C-ECHO"]
         ticks: list[Tick] = []
         try:
             for words in self._try():
@@ -121,6 +126,10 @@ class Dimse(Destination):
         yield str(found[0][4][0])
         sock = connect(peer)
         yield f"{self.host} port {self.port}"
+        sock = secure(peer, sock)
+        if isinstance(sock, ssl.SSLSocket):
+            until = shown_until(sock)
+            yield f"{sock.version()}, the peer's certificate is valid until {until:%Y-%m-%d}" if until else "no certificate"
         with StoreScu(peer, [(VERIFICATION, IMPLICIT_LITTLE_ENDIAN)], sock) as scu:
             yield f"{self.ae_title} takes associations from {self.calling_ae_title}"
             answer = scu.echo() if scu.contexts else None
@@ -133,7 +142,7 @@ class Dimse(Destination):
     def _peer(self) -> Peer:
         return Peer(
             self.host, self.port, self.ae_title.strip(), self.calling_ae_title.strip(),
-            self.connect_timeout, self.acse_timeout, self.dimse_timeout, self.max_pdu,
+            self.connect_timeout, self.acse_timeout, self.dimse_timeout, self.max_pdu, secured(self.tls, self.host),
         )  # fmt: skip
 
 

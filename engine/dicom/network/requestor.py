@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -43,6 +43,10 @@ _RESULTS = {
 }
 
 
+Secure = Callable[[socket.socket, float], socket.socket]
+"""Makes a connected socket a TLS one within so many seconds. Raises Retry in words, the socket closed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Peer:
     """Whom to call, and how long to wait (seconds)."""
@@ -55,10 +59,12 @@ class Peer:
     acse_timeout: float = 30.0
     dimse_timeout: float = 60.0
     max_pdu: int = 131_072
+    secure: Secure | None = None
+    """TLS, if the peer speaks it; its handshake may take `connect_timeout` as well."""
 
 
 def connect(peer: Peer) -> socket.socket:
-    """A TCP connection to the peer. Raises Retry with a clear sentence."""
+    """A TCP connection to the peer, nothing said on it yet. Raises Retry with a clear sentence."""
     place = f"{peer.host} port {peer.port}"
     try:
         return socket.create_connection((peer.host, peer.port), peer.connect_timeout)
@@ -84,6 +90,11 @@ def resolve(peer: Peer) -> str:
         raise Retry(f"{peer.host} is not a name that a machine can have.") from e
 
 
+def secure(peer: Peer, sock: socket.socket) -> socket.socket:
+    """The connection over TLS if the peer speaks it, else as it is. Raises Retry with a clear sentence."""
+    return peer.secure(sock, peer.connect_timeout) if peer.secure else sock
+
+
 class Requestor:
     """An association with a peer, asked for with these presentation contexts (at most 128) and roles.
 
@@ -99,7 +110,7 @@ class Requestor:
         sock: socket.socket | None = None,
     ) -> None:
         self._peer = peer
-        sock = sock or connect(peer)
+        sock = sock or secure(peer, connect(peer))
         self.peer_ip = ""
         """The address that was reached."""
         with contextlib.suppress(OSError):  # it is gone again: the first read says so
