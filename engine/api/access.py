@@ -53,6 +53,8 @@ ACCESS: dict[str, Permission | Door] = {
     "instances": B, "instance": B, "query_history": B, "test_rules": B,
     "what_if": Permission.SEE_PATIENT_DATA,  # its counts answer questions about patients
     "rules_analysis": V,
+    # the way in of images
+    "store_instances": Permission.STORE, "no_archive": Door.SIGNED_IN,
     # people
     "list_users": A, "create_user": A, "get_user": A, "change_user": A, "reset_password": A, "sign_out_user": A,
     "list_keys": Door.SIGNED_IN, "create_key": Door.SIGNED_IN, "revoke_key": Door.SIGNED_IN,
@@ -73,12 +75,19 @@ class Caller:
     """The session of the access token; empty for an API key."""
     key: str = ""
     """The prefix of the API key; empty for a session."""
+    key_name: str = ""
+    """What its owner calls the key."""
     must_change_password: bool = False
 
     @property
     def masked(self) -> bool:
         """Whether identifiers of patients are hidden from them."""
         return Permission.SEE_PATIENT_DATA not in self.permissions
+
+    @property
+    def sender(self) -> str:
+        """How they stand in an association, for rules: `name`, or `name/key name`."""
+        return f"{self.username}/{self.key_name}" if self.key else self.username
 
     @property
     def signature(self) -> str:
@@ -116,7 +125,8 @@ def _identify(parts: Parts, request: Request) -> Caller:
     token, address = token.strip(), address_of(request)
     if token.startswith("axm_"):
         user, key = parts.store.keys.verify(token, address=address)
-        return Caller(user.username, user.role, key.permissions_within(user), address, key=key.prefix)
+        permissions = key.permissions_within(user)
+        return Caller(user.username, user.role, permissions, address, key=key.prefix, key_name=key.name)
     claims = parts.signer.check(token)
     user = parts.store.people.signed_in(claims.session, claims.username, claims.generation)
     return _caller(user, address, claims.session)

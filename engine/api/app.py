@@ -21,6 +21,7 @@ from engine.api.problems import handle_errors
 from engine.api.routes import (
     configuration,
     crosswalk,
+    dicomweb,
     engine_state,
     families,
     health,
@@ -57,10 +58,13 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )  # fmt: skip
     app.state.parts = parts
-    for part in (health, pages, signing_in, configuration, engine_state, crosswalk, history, people, families):
+    for part in (health, pages, signing_in, configuration, engine_state, crosswalk, history, dicomweb, people, families):
         app.router.routes.extend(part.router.routes)  # flat, so that a walk over the routes sees each of them
     handle_errors(app)
-    app.add_middleware(Bounds, largest=LARGEST_BODY, larger={"/api/v1/rules/test": history.LARGEST_FILE + (8 << 20)})
+    app.add_middleware(
+        Bounds, largest=LARGEST_BODY, larger={"/api/v1/rules/test": history.LARGEST_FILE + (8 << 20)},
+        streamed=dicomweb.STREAMED,
+    )  # fmt: skip
     if settings.cors_origins:
         origins = [o.strip() for o in settings.cors_origins.split(",")]
         app.add_middleware(

@@ -18,7 +18,9 @@ from engine.history.recorder import Recorder
 from engine.jobs.queues import Wake
 from engine.model import Association
 from engine.operations import boxes, crosswalk, deliveries, inquiry, status, story, trial
+from engine.operations.reception import StoreDoor
 from engine.settings import Settings
+from engine.spool.intake import SpoolIntake
 from engine.spool.spool import Spool
 from engine.store import Store
 
@@ -50,6 +52,23 @@ class Operations:
     @functools.cached_property
     def cache(self) -> Cache:
         return Cache(self.settings.redis)
+
+    # --- receiving
+
+    def intake(self) -> SpoolIntake:
+        """The spool's front door, for what comes in through the API."""
+        return self.spool.intake(
+            max_instances=self.settings.batch_instances,
+            min_free_bytes=self.settings.min_free_mb << 20,
+            on_ready=self._wake_routing,
+        )
+
+    def _wake_routing(self) -> None:
+        self.wake("route")
+
+    def store_door(self, user: str, address: str) -> StoreDoor:
+        """The source that takes a sender's store request. Raises Missing, Denied, Retry, OutOfSpace."""
+        return StoreDoor(self, user, address)
 
     # --- looking
 
