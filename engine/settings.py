@@ -60,6 +60,8 @@ class Settings(BaseSettings):
     """How long instances that no rule matched are kept for a replay."""
     min_free_mb: int = Field(1024, ge=0)
     """Watermark: below this much free disk, receiving stops with A700 / 507."""
+    tls_warn_days: int = Field(30, ge=1, le=365)
+    """How many days before a certificate of a source or destination ends it is warned of."""
     history_headers: bool = True
     """Whether the history keeps the full header of each instance as JSON (needed for what-if on any tag)."""
     keep_history_days: float = Field(365.0, gt=0)

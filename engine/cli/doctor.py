@@ -80,6 +80,7 @@ def examine(now: Settings) -> Iterator[Finding]:
     yield _web("API", f"{now.api}/health/ready")
     yield _web("workbench", f"http://{now.api.partition('://')[2].rpartition(':')[0]}:{now.app_port}/_stcore/health")
     if store.ok:
+        yield from _certificates(ops)
         yield from _destinations(ops)
     yield _clock(now)
 
@@ -168,6 +169,21 @@ def _web(what: str, url: str) -> Finding:
         return Finding(what, False, f"answers {e.code} at {url}")
     except (urllib.error.URLError, OSError, ValueError) as e:
         return Finding(what, False, f"does not answer at {url}: {getattr(e, 'reason', e)}")
+
+
+def _certificates(ops: Operations) -> Iterator[Finding]:
+    """The certificates of sources and destinations, read here and now: those that end soon one by one, the others at once."""
+    from engine.connection.expiry import look
+
+    live = ops.store.live().configuration
+    users = [(f"sources/{s.name}", s) for s in live.sources if s.enabled]
+    users += [(f"destinations/{d.name}", d) for d in live.destinations if d.enabled]
+    found = look(users, ops.settings.tls_warn_days)
+    for one in found:
+        if one.words:
+            yield Finding(f"certificate of {one.where}", False, " ".join(filter(None, (one.subject, one.words))))
+    if found and not any(one.words for one in found):
+        yield Finding("certificates", True, f"{len(found)}, the first ends on {found[0].valid_until[:10]}: {found[0].where}")
 
 
 def _destinations(ops: Operations) -> Iterator[Finding]:
