@@ -7,6 +7,7 @@ and its number of instances where it says one, are reached; what it could not se
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
@@ -15,10 +16,11 @@ from pydantic import AfterValidator, Field
 
 from engine.component import AETitle
 from engine.connection.probe import NotApplicable, Step, try_steps
+from engine.connection.tls import TlsClient, secured, shown_until
 from engine.dicom.charset import encodings
 from engine.dicom.network.models import MODELS, Model, Root
 from engine.dicom.network.query_scu import QueryScu, calmly
-from engine.dicom.network.requestor import Peer, connect, resolve
+from engine.dicom.network.requestor import Peer, connect, resolve, secure
 from engine.dicom.network.retrieve_scu import MOST_CLASSES, RetrieveScu
 from engine.dicom.network.status import code_of, status_words
 from engine.dicom.network.uids import uid_name
@@ -72,8 +74,10 @@ class DimseQr(QuerySource):
     )
     """The Specific Character Set that it is asked in, and in which it mostly answers; empty: none is said, and filters are
     ASCII. Answers that do not say theirs are read in it."""
+    tls: TlsClient | None = None
+    """TLS, with a certificate of ours mutual TLS; none: DICOM as plain text. (C-MOVE: the listener has its own.)"""
     connect_timeout: float = Field(default=10.0, gt=0, le=600)
-    """Seconds to wait for the TCP connection."""
+    """Seconds to wait for the TCP connection, and for the TLS handshake."""
     acse_timeout: float = Field(default=30.0, gt=0, le=600)
     """Seconds to wait for the answer to an association request or release."""
     dimse_timeout: float = Field(default=60.0, gt=0, le=3600)
@@ -125,7 +129,7 @@ class DimseQr(QuerySource):
     def peer(self) -> Peer:
         return Peer(
             self.host, self.port, self.ae_title.strip(), self.calling_ae_title.strip(),
-            self.connect_timeout, self.acse_timeout, self.dimse_timeout, self.max_pdu,
+            self.connect_timeout, self.acse_timeout, self.dimse_timeout, self.max_pdu, secured(self.tls, self.host),
         )  # fmt: skip
 
     def check(self) -> list[Tick]:
@@ -133,6 +137,7 @@ class DimseQr(QuerySource):
             [
                 Step("name resolves", lambda: resolve(self.peer())),
                 Step("port open", self._try_port),
+                Step("TLS valid", self._try_tls),
                 Step("association accepted", self._try_association),
                 Step("C-ECHO", self._try_echo),
                 Step("query right", self._try_query),
@@ -143,6 +148,15 @@ class DimseQr(QuerySource):
     def _try_port(self) -> str:
         connect(self.peer()).close()
         return f"{self.host} port {self.port}"
+
+    def _try_tls(self) -> str:
+        if self.tls is None:
+            raise NotApplicable("plain DICOM: everything can be read on the way")
+        with secure(self.peer(), connect(self.peer())) as sock:
+            if not isinstance(sock, ssl.SSLSocket):
+                raise NotApplicable("plain DICOM")
+            until = shown_until(sock)
+            return f"{sock.version()}, the peer's certificate is valid until {until:%Y-%m-%d}" if until else "no certificate"
 
     def _try_association(self) -> str:
         with calmly(self.peer()), QueryScu(self.peer(), [self.model.find]) as scu:

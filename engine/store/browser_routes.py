@@ -90,7 +90,7 @@ def _told(connection: Connection, row: Row[Any]) -> dict[str, Any]:
     for chunk in (sorted(studies)[at : at + 400] for at in range(0, len(studies), 400)):
         query = select(polled).where(polled.c.source == row.source, polled.c.study.in_(chunk))
         known |= {(r.study, r.series, r.instance): r for r in connection.execute(query)}
-    items = [_item(row, uids, known.get(tuple(uids)), fetching.get(uids[0], {})) for uids in row.items]  # type: ignore[call-overload]
+    items = [_item(row, uids, known.get(tuple(uids)), fetching.get(uids[0], {})) for uids in row.items]
     counts = {state: sum(one["state"] == state for one in items) for state in _STATES}
     open_ = counts["waiting"] + counts["fetching"] + counts["retrying"]
     return {

@@ -24,8 +24,8 @@ from sqlalchemy import (
 )
 
 __all__ = [
-    "Utc", "api_keys", "audit", "backfills", "live", "metadata", "polled", "pollers", "refresh_tokens", "revisions",
-    "sessions", "users",
+    "Utc", "api_keys", "audit", "backfills", "browser_routes", "live", "metadata", "polled", "pollers", "refresh_tokens",
+    "revisions", "sessions", "users",
 ]
 
 

@@ -164,8 +164,8 @@ def test_a_move_to_a_listener_that_is_away_is_told_with_counts(site: Site, tmp_p
 def test_the_check_goes_step_by_step(site: Site) -> None:
     for fields in ({}, {"root": "patient"}, {"retrieve_by": "move"}):
         ticks = site.source(**fields).check()
-        assert all(tick.ok for tick in ticks), ticks
+        assert all(tick.ok for tick in ticks if tick.name != "TLS valid"), ticks
         assert [t.name for t in ticks][-2:] == ["query right", "retrieve right"]
     away = site.source(port=free_port()).check()
-    assert [t.ok for t in away] == [True, False, None, None, None, None]
+    assert [t.ok for t in away] == [True, False, None, None, None, None, None]
     assert "Nothing listens" in away[1].words
