@@ -103,6 +103,10 @@ class HttpClient:
             raise Permanent(f"The peer names an address at another host ({url.host}), which is not asked.")
         return url
 
+    def sign_in(self) -> str:
+        """Fetch what the Authorization header needs, to see that it can be had. Raises Retry or Permanent."""
+        return "signed in" if self._authorizer.header() else "without a sign-in"
+
     def hide(self, text: str) -> str:
         """The text without any secret of ours."""
         return self._authorizer.hide(text)

@@ -21,6 +21,7 @@ from engine.configuration import Configuration, load_configuration
 from engine.destinations.base import Destination
 from engine.fields import describe
 from engine.model import Outcome, Tick
+from tests.destinations.emulator import emulator
 from tests.destinations.support import deliver, instances
 from tests.doubles import google_healthcare as google
 from tests.peers import orthanc, storescp
@@ -60,9 +61,15 @@ def google_healthcare(folder: Path) -> Iterator[dict[str, Any]]:
         }
 
 
+@contextmanager
+def gcs(folder: Path) -> Iterator[dict[str, Any]]:
+    with emulator("conformance") as url:
+        yield {"bucket": "conformance", "endpoint": url, "anonymous": True}
+
+
 READY: dict[str, Ready] = {
     "nothing": nothing, "filesystem": filesystem, "dimse": dimse, "stow_rs": stow_rs,
-    "google_healthcare": google_healthcare,
+    "google_healthcare": google_healthcare, "gcs": gcs,
 }
 """Kinds that can be delivered to here; the others are held to what a configuration must be."""
 

@@ -14,6 +14,7 @@ from engine.model import Outcome
 from tests.destinations.support import deliver, instance, instances
 from tests.doubles.google_healthcare import GoogleHealthcare as Double
 from tests.doubles.google_healthcare import google_healthcare
+from tests.doubles.google_tokens import GoogleTokens
 from tests.doubles.server import Answer
 
 
@@ -93,9 +94,7 @@ def test_a_store_that_is_not_there_and_a_key_of_another_account(double: Double, 
     some = instances(tmp_path / "s", 1)
     with pytest.raises(Permanent, match=r"404 Not Found.*not found"):
         deliver(destination(double, tmp_path, dicom_store="other"), some)
-    from tests.doubles.google_tokens import GoogleTokens
-
-    stranger = GoogleTokens()
+    stranger = GoogleTokens(account="stranger")
     stranger.url = double.tokens.url
     key = stranger.key_file(tmp_path / "stranger")
     with pytest.raises(Permanent, match=r"Google gives no token.*invalid_grant"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import secrets
 import threading
@@ -32,14 +33,14 @@ def google_error(code: int, status: str, message: str, headers: dict[str, str] |
 class GoogleTokens:
     """One service account, its key, and the tokens given to it. `lasts`: seconds that a token is said to be good."""
 
-    def __init__(self, *, lasts: int = 3600) -> None:
+    def __init__(self, *, lasts: int = 3600, account: str = "axiom") -> None:
         self.lasts = lasts
         self.url = ""
         """Set by who serves it: the token endpoint that the key names."""
         self.given: list[str] = []
         self.good: dict[str, str] = {}
         """Tokens that are good, with their scopes."""
-        self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self._key = _key(account)
         self._lock = threading.Lock()
 
     @property
@@ -100,6 +101,12 @@ class GoogleTokens:
         if not set(scope.split()) & set(scopes):
             return google_error(403, "PERMISSION_DENIED", "Request had insufficient authentication scopes.")
         return None
+
+
+@functools.cache
+def _key(account: str) -> rsa.RSAPrivateKey:
+    """One a run for each account: making a key takes a while."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 def _form(body: bytes) -> dict[str, list[str]]:
