@@ -53,6 +53,8 @@ ACCESS: dict[str, Permission | Door] = {
     "instances": B, "instance": B, "query_history": B, "test_rules": B,
     "what_if": Permission.SEE_PATIENT_DATA,  # its counts answer questions about patients
     "rules_analysis": V,
+    # the data browser
+    "browse_sources": B, "browse": B, "route_selected": B, "selected_routes": B, "selected_route": B,
     # the way in of images
     "store_instances": Permission.STORE, "no_archive": Door.SIGNED_IN,
     # people

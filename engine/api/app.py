@@ -19,6 +19,7 @@ from engine.api.openapi import build_openapi
 from engine.api.parts import Parts
 from engine.api.problems import handle_errors
 from engine.api.routes import (
+    browser,
     configuration,
     crosswalk,
     dicomweb,
@@ -58,7 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )  # fmt: skip
     app.state.parts = parts
-    for part in (health, pages, signing_in, configuration, engine_state, crosswalk, history, dicomweb, people, families):
+    for part in (health, pages, signing_in, configuration, engine_state, crosswalk, history, browser, dicomweb, people, families):
         app.router.routes.extend(part.router.routes)  # flat, so that a walk over the routes sees each of them
     handle_errors(app)
     app.add_middleware(

@@ -17,7 +17,7 @@ from engine.history.reader import Reader
 from engine.history.recorder import Recorder
 from engine.jobs.queues import Wake
 from engine.model import Association
-from engine.operations import boxes, crosswalk, deliveries, inquiry, status, story, trial
+from engine.operations import boxes, browser, crosswalk, deliveries, inquiry, status, story, trial
 from engine.operations.reception import StoreDoor
 from engine.settings import Settings
 from engine.spool.intake import SpoolIntake
@@ -35,6 +35,7 @@ class Operations:
         self.settings = settings
         self.spool = Spool(settings.spool, node=settings.instance_id)
         self.wake = Wake(settings)
+        self.asking = browser.Asking()
         self._store = store
 
     @functools.cached_property
@@ -93,6 +94,33 @@ class Operations:
     ) -> Any:
         """A person's SELECT over the history's views, as an Arrow table with `truncated` beside it. Raises Invalid."""
         return self.history.query(sql, limit=limit, timeout_s=timeout, mask=mask)
+
+    # --- the data browser
+
+    def browse_sources(self) -> list[dict[str, Any]]:
+        """The sources that can be asked."""
+        return browser.sources(self)
+
+    def browse(
+        self, source: str, level: str, filters: Mapping[str, str], fields: Sequence[str] = (), *, limit: int = 100,
+        offset: int = 0, seconds: float = 30.0, mask: bool = False,
+    ) -> dict[str, Any]:  # fmt: skip
+        """What a source has: `{matches: [...], more, words, ...}`. Raises Missing, Invalid, Denied, Retry, Permanent."""
+        return browser.query(
+            self, source, level, filters, fields, limit=limit, offset=offset, seconds=seconds, mask=mask
+        )
+
+    def route_selected(self, source: str, items: Sequence[Mapping[str, Any]], who: str) -> dict[str, Any]:
+        """Have matches fetched and sent through the rules. Raises Missing, Invalid, Conflict, Retry, Permanent."""
+        return browser.route(self, source, items, who)
+
+    def selected_routes(self, limit: int = 50) -> list[dict[str, Any]]:
+        """The latest of them, newest first, with counts."""
+        return self.store.browser_routes.listing(limit)
+
+    def selected_route(self, route: str) -> dict[str, Any]:
+        """One with the state of each of its items. Raises Missing."""
+        return self.store.browser_routes.one(route)
 
     # --- held and unmatched
 

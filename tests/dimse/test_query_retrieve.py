@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from engine.errors import Permanent
 from engine.errors import Permanent, Retry
 from engine.sources._query import Match, Query
 from engine.sources.dimse_qr import DimseQr
