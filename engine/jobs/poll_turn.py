@@ -33,6 +33,7 @@ BEAT_SECONDS = 2.0
 NOTED_AT_ONCE = 200
 LONGEST_PAUSE = 300.0
 LONGEST_REST = 3600.0
+FIRST_PAUSE = 2.0
 FIRST_REST = 10.0
 SPACE_PAUSE = 30.0
 GONE = ("404", "410")
@@ -207,7 +208,7 @@ class Turn:
     def _away(self, state: Poller, error: AxiomError) -> None:
         """A pause for the whole source: as long as the peer asks for, else one that grows."""
         after = getattr(error, "after", None)
-        pause = after if after is not None else min(LONGEST_PAUSE, 2.0 * 2.0 ** min(state.failures, 10)) * _jitter()
+        pause = after if after is not None else min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(state.failures, 10)) * _jitter()
         log.warning("poller %s: %s; again in %.0f s", self.name, error, pause)
         self._polls.peer_away(self.name, str(error), datetime.now(UTC) + timedelta(seconds=pause))
 

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
-from engine.jobs import polling
-from tests.polling.support import Site
+from engine.jobs import poll_turn, polling
+from tests import peers
+from tests.doubles.server import serve
+from tests.polling.support import Faulty, Site
 
 
 @pytest.fixture(autouse=True)
@@ -18,3 +22,35 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def site(home: Path) -> Site:
     return Site(home)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses after failures that a test can wait for."""
+    monkeypatch.setattr(poll_turn, "FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(poll_turn, "FIRST_REST", 0.02)
+    monkeypatch.setattr(poll_turn, "LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr(poll_turn, "LONGEST_REST", 0.1)
+
+
+@pytest.fixture(scope="session")
+def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    # Orthanc answers searches in its default encoding: what Latin-1 has no letter for is left out of them
+    with peers.orthanc(tmp_path_factory.mktemp("pacs"), DefaultEncoding="Utf8") as (_, url):
+        yield url
+
+
+@pytest.fixture
+def pacs(_server: str) -> str:
+    """An Orthanc, emptied."""
+    studies = httpx.get(f"{_server}/studies").json()
+    httpx.post(f"{_server}/tools/bulk-delete", json={"Resources": studies}, timeout=600).raise_for_status()
+    return _server
+
+
+@pytest.fixture
+def faulty(pacs: str) -> Iterator[Faulty]:
+    """A way to that Orthanc which goes wrong where it is told to."""
+    way = Faulty(pacs)
+    with serve(way.answer) as way.url:
+        yield way

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,9 +21,10 @@ from pydicom.uid import ExplicitVRLittleEndian
 from engine.jobs.context import Context
 from engine.jobs.polling import drain_polls
 from engine.settings import Settings
+from tests.doubles.server import Answer, Asked
 from tests.peers import wait_until
 
-__all__ = ["Site", "instance", "put", "study_uid", "sums"]
+__all__ = ["Faulty", "Site", "dicomweb", "instance", "put", "study_uid", "sums"]
 
 ROOT = "1.2.826.0.1.3680043.10.1530.5"
 
@@ -72,9 +74,50 @@ class Site:
     def counts(self, source: str = "pacs") -> dict[str, int]:
         return self.polls.counts().get(source, {})
 
-    def until(self, **counts: int) -> None:
+    def until(self, timeout: float = 60, **counts: int) -> None:
         """Wait until the source's counts are these."""
-        wait_until(lambda: counts.items() <= self.counts().items(), 60, f"{counts}, not {self.counts()}")
+        wait_until(lambda: counts.items() <= self.counts().items(), timeout, f"{counts}, not {self.counts()}")
+
+
+class Faulty:
+    """What stands between us and a real server, passes on what is asked and answered, and goes wrong where told to."""
+
+    def __init__(self, behind: str) -> None:
+        self.url = ""
+        self.asked: list[Asked] = []
+        self.faults: list[tuple[str, Answer, int]] = []
+        """(a pattern of paths, what is said instead, how often); with `cut`, the real answer is cut there."""
+        self.without: set[str] = set()
+        """Parameters that the server does not know."""
+        self._behind = behind
+        self._client = httpx.Client(timeout=60, trust_env=False)
+
+    def fault(self, pattern: str, answer: Answer, times: int = 1) -> None:
+        self.faults.append((pattern, answer, times))
+
+    def answer(self, asked: Asked) -> Answer:
+        self.asked.append(asked)
+        fault = next((f for f in self.faults if re.search(f[0], asked.path)), None)
+        if fault is not None:
+            at = self.faults.index(fault)
+            self.faults[at : at + 1] = [(*fault[:2], fault[2] - 1)] if fault[2] > 1 else []
+            if fault[1].cut is None:
+                return fault[1]
+        query = [(k, v) for k, values in asked.query.items() for v in values if k not in self.without]
+        said = self._client.get(
+            f"{self._behind}{asked.path}", params=query, headers={"Accept": asked.headers.get("Accept", "*/*")}
+        )
+        kept = {k: v for k, v in said.headers.items() if k.lower() in ("content-type", "warning")}
+        return Answer(said.status_code, said.content, kept, cut=fault[1].cut if fault else None)
+
+    def searches(self) -> int:
+        return sum(1 for asked in self.asked if asked.path.endswith("/studies"))
+
+
+def dicomweb(url: str, **more: Any) -> dict[str, Any]:
+    """A source as it is configured: polled when told to, with studies fetched at once."""
+    plain = {"name": "pacs", "kind": "dicomweb", "url": f"{url}/dicom-web", "poll_seconds": 3600, "quiet_seconds": 0}
+    return plain | more
 
 
 def study_uid(number: int) -> str:
@@ -82,7 +125,8 @@ def study_uid(number: int) -> str:
 
 
 def instance(
-    study: int, number: int = 1, *, name: str = "", charset: str = "ISO_IR 192", date: str = "20260110", series: int = 1
+    study: int, number: int = 1, *, name: str = "", charset: str = "ISO_IR 192", date: str = "20260110", series: int = 1,
+    size: int = 8,
 ) -> bytes:
     """A small image as a Part 10 file."""
     ds = Dataset()
@@ -94,11 +138,11 @@ def instance(
     ds.StudyDate, ds.StudyTime, ds.Modality, ds.AccessionNumber = date, "101500", "OT", f"A{study}"
     ds.StudyID, ds.SeriesNumber, ds.InstanceNumber = "1", series, number
     ds.PatientBirthDate, ds.PatientSex, ds.ReferringPhysicianName, ds.ConversionType = "19700101", "O", "", "WSD"
-    ds.Rows = ds.Columns = 8
+    ds.Rows = ds.Columns = size
     ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
     ds.BitsAllocated = ds.BitsStored = 8
     ds.HighBit, ds.PixelRepresentation = 7, 0
-    ds.PixelData = np.full((8, 8), (study + number) % 256, np.uint8).tobytes()
+    ds.PixelData = np.full((size, size), (study + number) % 256, np.uint8).tobytes()
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     ds.file_meta.MediaStorageSOPClassUID, ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPClassUID, ds.SOPInstanceUID

@@ -3,43 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
 
-import httpx
 import pytest
 
 from engine.sources._query import Query
 from engine.sources.dicomweb import DicomWeb
-from tests import peers
 from tests.peers import wait_until
-from tests.polling.support import Site, instance, put, study_uid, sums
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    # Orthanc answers searches in its default encoding: what Latin-1 has no letter for is left out of them
-    with peers.orthanc(tmp_path_factory.mktemp("pacs"), DefaultEncoding="Utf8") as (_, url):
-        yield url
-
-
-@pytest.fixture
-def pacs(server: str) -> str:
-    """The Orthanc, emptied."""
-    for one in httpx.get(f"{server}/studies").json():
-        httpx.delete(f"{server}/studies/{one}").raise_for_status()
-    return server
-
-
-def source(url: str, **more: Any) -> dict[str, Any]:
-    plain = {"name": "pacs", "kind": "dicomweb", "url": f"{url}/dicom-web", "poll_seconds": 3600, "quiet_seconds": 0}
-    return plain | more
+from tests.polling.support import Site, dicomweb, instance, put, study_uid, sums
 
 
 def test_every_study_comes_once_byte_for_byte(site: Site, pacs: str) -> None:
     sent = put(pacs, (instance(study, n) for study in range(1, 24) for n in (1, 2)))
-    site.configure(source(pacs, page_size=5, parallel=3, poll_seconds=1))
+    site.configure(dicomweb(pacs, page_size=5, parallel=3, poll_seconds=1))
     with site.polling():
         site.until(fetched=23, waiting=0)
         first = site.polls.poller("pacs").asked_at
@@ -52,12 +28,12 @@ def test_every_study_comes_once_byte_for_byte(site: Site, pacs: str) -> None:
 
 def test_a_study_that_grows_is_fetched_when_it_is_quiet(site: Site, pacs: str) -> None:
     put(pacs, [instance(1, 1)])
-    site.configure(source(pacs, quiet_seconds=3600))
+    site.configure(dicomweb(pacs, quiet_seconds=3600))
     site.poll()
     assert site.counts()["waiting"] == 1, "it may still grow"
     assert not site.files()
     put(pacs, [instance(1, 2)])
-    site.configure(source(pacs))
+    site.configure(dicomweb(pacs))
     site.poll("pacs")
     assert site.counts() == {"waiting": 0, "fetched": 1, "failed": 0, "retrying": 0}
     assert len(site.files()) == 2
@@ -70,7 +46,7 @@ def test_a_study_that_grows_is_fetched_when_it_is_quiet(site: Site, pacs: str) -
 
 def test_series_and_instances_are_polled_too(site: Site, pacs: str) -> None:
     sent = put(pacs, (instance(1, n, series=s) for s in (1, 2) for n in (1, 2)))
-    site.configure(source(pacs, level="series"), source(pacs, name="single", level="instance", page_size=2))
+    site.configure(dicomweb(pacs, level="series"), dicomweb(pacs, name="single", level="instance", page_size=2))
     site.poll()
     assert (site.counts("pacs")["fetched"], site.counts("single")["fetched"]) == (2, 4)
     assert sums(site.files()) == sums(sent + sent)
@@ -80,7 +56,7 @@ def test_filters_and_relative_dates_reach_the_server(site: Site, pacs: str) -> N
     today = datetime.now(UTC).astimezone().date()
     days = {1: today, 2: today - timedelta(days=1), 3: today - timedelta(days=40)}
     put(pacs, (instance(study, date=f"{day:%Y%m%d}") for study, day in days.items()))
-    site.configure(source(pacs, filters={"StudyDate": "-7d.."}), source(pacs, name="p3", filters={"PatientID": "P-3"}))
+    site.configure(dicomweb(pacs, filters={"StudyDate": "-7d.."}), dicomweb(pacs, name="p3", filters={"PatientID": "P-3"}))
     site.poll()
     assert (site.counts("pacs")["fetched"], site.counts("p3")["fetched"]) == (2, 1)
     assert len(site.files()) == 3
@@ -88,7 +64,7 @@ def test_filters_and_relative_dates_reach_the_server(site: Site, pacs: str) -> N
 
 def test_a_back_fill_walks_day_by_day_and_can_be_paused(site: Site, pacs: str) -> None:
     sent = put(pacs, (instance(n, date=f"202601{n:02d}") for n in range(1, 11)))
-    site.configure(source(pacs, poll_seconds=0, parallel=2))
+    site.configure(dicomweb(pacs, poll_seconds=0, parallel=2))
     site.poll()
     assert not site.files(), "it is not polled by itself"
     now = datetime.now(UTC)
@@ -116,10 +92,10 @@ def test_a_back_fill_walks_day_by_day_and_can_be_paused(site: Site, pacs: str) -
 
 def test_a_back_fill_that_is_cancelled_lets_go_of_what_waits(site: Site, pacs: str) -> None:
     put(pacs, (instance(n, date="20260101") for n in range(1, 4)))
-    site.configure(source(pacs, poll_seconds=0, enabled=False))
+    site.configure(dicomweb(pacs, poll_seconds=0, enabled=False))
     now = datetime.now(UTC)
     one = site.backfills.create("pacs", date(2026, 1, 1), date(2026, 1, 4), who="test", now=now)
-    matches = list(DicomWeb.model_validate(source(pacs)).query(Query(), site_stop()))
+    matches = list(DicomWeb.model_validate(dicomweb(pacs)).query(Query(), site_stop()))
     site.backfills.day_asked(one, date(2026, 1, 1), matches, now)
     assert site.backfills.get(one.id).waiting == 3
     assert site.backfills.change(one.id, "cancel", now).state == "cancelled"
@@ -138,7 +114,7 @@ def test_a_back_fill_that_is_cancelled_lets_go_of_what_waits(site: Site, pacs: s
 )
 def test_names_are_read_right(pacs: str, name: str, charset: str) -> None:
     put(pacs, [instance(1, name=name, charset=charset.split("\\") if "\\" in charset else charset)])  # type: ignore[arg-type]
-    [match] = DicomWeb.model_validate(source(pacs)).query(Query(), site_stop())
+    [match] = DicomWeb.model_validate(dicomweb(pacs)).query(Query(), site_stop())
     assert match.text("PatientName") == name
     assert (match.study_instance_uid, match.instances) == (study_uid(1), 1)
     assert match.attributes["00080020"] == {"vr": "DA", "Value": ["20260110"]}
@@ -146,7 +122,7 @@ def test_names_are_read_right(pacs: str, name: str, charset: str) -> None:
 
 def test_a_query_is_paged_and_limited(pacs: str) -> None:
     put(pacs, (instance(study) for study in range(1, 12)))
-    one = DicomWeb.model_validate(source(pacs, page_size=4))
+    one = DicomWeb.model_validate(dicomweb(pacs, page_size=4))
     every = [m.study_instance_uid for m in one.query(Query(), site_stop())]
     assert sorted(every) == sorted(map(study_uid, range(1, 12)))
     assert [m.study_instance_uid for m in one.query(Query(limit=6, offset=3), site_stop())] == every[3:9]
