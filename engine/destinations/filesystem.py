@@ -3,7 +3,8 @@
 Guarantee: confirmed when the file and its name are on disk (fsynced). A file appears whole or not at all. The same
 instance delivered again is found and confirmed, not written twice; another file of the same name is never lost unless
 `replace` says so. Files are reflinks or copies, never hard links: an edit there does not reach what we keep. No space,
-missing permission and a folder that is away are tried again; names that the file system cannot take are refused.
+missing permission and a folder that is away are tried again; names that the file system cannot take are refused. With an
+index, a file's line is on disk before it is confirmed.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
+from engine.destinations._index import Index, IndexForm, Row, index_name
 from engine.destinations._names import Template, parse_template
 from engine.destinations._placing import BusyError, OtherBytesError, Placed, Tree
 from engine.destinations.base import Destination, Outgoing
+from engine.dicom.paths import TagPathText
 from engine.errors import Hold, Retry
 from engine.model import Outcome, Receipt, Report, Tick
 
@@ -76,6 +79,16 @@ class Filesystem(Destination):
     mode: str = Field(default="640", pattern=r"^[0-7]{3}$", examples=["640", "644"])
     """Permissions of the files, octal; folders can be entered by those who may read."""
 
+    index: IndexForm = "none"
+    """An index of what was written, in each folder that holds files: a line a file in `_index.jsonl` or `_index.csv`, with
+    when, name, size and the tags below. Whoever may read the folder can read it."""
+    index_tags: list[TagPathText] = Field(
+        default=["PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "Modality"],
+        max_length=50,
+        examples=[["StudyInstanceUID", "SOPInstanceUID"]],
+    )
+    """The tags whose values stand in the index, as they leave."""
+
     @field_validator("template")
     @classmethod
     def _template_is_sound(cls, text: str) -> str:
@@ -106,17 +119,20 @@ class Filesystem(Destination):
     ) -> None:
         """Place each, make the folders durable once, and then report: also when the disk ends it in the middle."""
         receipts: list[Receipt] = []
+        written: list[tuple[Outgoing, Placed]] = []
         ended: Retry | None = None
         for one in some:
             if stop.is_set():
                 break
             try:
-                receipts.append(self._deliver_one(tree, template, one))
+                receipts.append(self._deliver_one(tree, template, one, written))
             except Retry as error:
                 ended = error
                 break
         try:
             tree.sync()
+            if self.index != "none":
+                self._note_down(tree, written)
         except OSError as error:
             raise Retry(f"The folder {self.root} could not be made durable: {_words(error)}", _code(error)) from error
         for receipt in receipts:
@@ -124,10 +140,28 @@ class Filesystem(Destination):
         if ended:
             raise ended
 
-    def _deliver_one(self, tree: Tree, template: Template, one: Outgoing) -> Receipt:
+    def _note_down(self, tree: Tree, written: Sequence[tuple[Outgoing, Placed]]) -> None:
+        """Into the index of each folder, and make it durable."""
+        index = Index(self.index, ["bytes", *self.index_tags])
+        folders: dict[tuple[str, ...], tuple[list[Row], list[Row]]] = {}
+        for one, placed in written:
+            *folder, name = placed.name.split("/")
+            row: Row = {"file": name, "bytes": one.file.length, **{tag: one.tags.text(tag) for tag in self.index_tags}}
+            folders.setdefault(tuple(folder), ([], []))[placed.was_there].append(row)
+        for where, (new, repeated) in folders.items():
+            index.append(tree.folder(where), new, repeated)
+        tree.sync()
+
+    def _deliver_one(
+        self, tree: Tree, template: Template, one: Outgoing, written: list[tuple[Outgoing, Placed]]
+    ) -> Receipt:
         begun = time.monotonic()
         try:
-            placed = tree.place(template.fill(one.tags.text), one.file, policy=self.collision)
+            parts = template.fill(one.tags.text)
+            if parts[-1] == index_name(self.index):
+                return Receipt(one.index, Outcome.REFUSED, "EEXIST", "Its name would be that of the folder's index.")
+            placed = tree.place(parts, one.file, policy=self.collision)
+            written.append((one, placed))
         except BusyError:
             return Receipt(one.index, Outcome.RETRY, "EAGAIN", "Another delivery is writing this file now.")
         except OtherBytesError:
