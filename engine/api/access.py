@@ -49,6 +49,8 @@ ACCESS: dict[str, Permission | Door] = {
     # what flows
     "status": V, "flow": V, "held": V, "unmatched": V, "deliveries": V,
     "retry_held": O, "discard_held": O, "replay_unmatched": O, "retry_deliveries": O, "discard_deliveries": O,
+    "pollers": V, "poll_now": O, "poll_troubles": V, "retry_polled": O,
+    "list_backfills": V, "get_backfill": V, "create_backfill": O, "change_backfill": O,
     "crosswalk_status": V, "crosswalk_lookup": Permission.SEE_PATIENT_DATA, "crosswalk_sync": O,
     "instances": B, "instance": B, "query_history": B, "test_rules": B,
     "what_if": Permission.SEE_PATIENT_DATA,  # its counts answer questions about patients

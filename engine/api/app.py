@@ -29,6 +29,7 @@ from engine.api.routes import (
     history,
     pages,
     people,
+    polling,
     signing_in,
 )
 from engine.component import import_site_kinds
@@ -59,7 +60,10 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )  # fmt: skip
     app.state.parts = parts
-    for part in (health, pages, signing_in, configuration, engine_state, crosswalk, history, browser, dicomweb, people, families):
+    for part in (
+        health, pages, signing_in, configuration, engine_state, crosswalk, polling, history, browser, dicomweb, people,
+        families,
+    ):  # fmt: skip
         app.router.routes.extend(part.router.routes)  # flat, so that a walk over the routes sees each of them
     handle_errors(app)
     app.add_middleware(

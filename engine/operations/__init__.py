@@ -18,6 +18,7 @@ from engine.history.recorder import Recorder
 from engine.jobs.queues import Wake
 from engine.model import Association
 from engine.operations import boxes, browser, crosswalk, deliveries, inquiry, status, story, trial
+from engine.operations.polling import Polling
 from engine.operations.reception import StoreDoor
 from engine.settings import Settings
 from engine.spool.intake import SpoolIntake
@@ -53,6 +54,11 @@ class Operations:
     @functools.cached_property
     def cache(self) -> Cache:
         return Cache(self.settings.redis)
+
+    @functools.cached_property
+    def polling(self) -> Polling:
+        """Pollers and back-fills."""
+        return Polling(self)
 
     # --- receiving
 

@@ -47,6 +47,7 @@ def status(ops: Operations) -> dict[str, Any]:
         "engine": {"running": beat is not None, "workers": (beat or {}).get("workers", [])},
         "listeners": _listeners(ops, engine_runs=beat is not None),
         "certificates": _certificates(ops),
+        "pollers": ops.polling.pollers(),
         **_queues(ops),
         "spool": {
             **counts,
