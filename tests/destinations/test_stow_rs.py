@@ -13,8 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
+from engine.connection.multipart import MultipartWriter
 from engine.destinations._store_response import parse_store_response
 from engine.destinations.stow_rs import StowRs
+from engine.dicom.content import Content
 from engine.errors import Permanent, Retry
 from engine.model import Outcome, Receipt
 from tests.destinations.support import deliver, instance, instances
@@ -56,6 +58,34 @@ def test_orthanc_refuses_what_it_cannot_read_and_that_alone(orthanc_url: str, tm
     assert [outcomes[i].outcome for i in (0, 1, 3)] == [CONFIRMED] * 3
     assert outcomes[2].outcome is not CONFIRMED
     assert outcomes[2].words
+
+
+def test_orthanc_leaves_the_standard_where_the_manual_says(orthanc_url: str, tmp_path: Path) -> None:
+    """docs/how-to/dicomweb-out.md: when this fails, Orthanc has changed, and the list there with it."""
+    good = instance(tmp_path, 0, uid="1.2.92.1").file
+    bare = Content((good.read().replace(b"\x20\0\x0e\0UI", b"\x20\0\x0f\0UI"),))  # of no series: Orthanc does not store it
+    rubbish = Content((b"no DICOM at all" * 20,))
+
+    def ask(*parts: tuple[dict[str, str], Content], accept: str = "application/dicom+json") -> httpx.Response:
+        writer = MultipartWriter(list(parts))
+        headers = {"Content-Type": writer.content_type, "Accept": accept}
+        return httpx.post(f"{orthanc_url}/dicom-web/studies", content=iter(writer), headers=headers, timeout=60)
+
+    none = ask(({}, bare))
+    assert (none.status_code, none.headers.get("Content-Type")) == (400, None)
+    [failed] = parse_store_response(none.content).failed.values()
+    assert failed.reason == 0xC000
+    dropped = ask(({}, good), ({}, rubbish))
+    said = parse_store_response(dropped.content)
+    assert (dropped.status_code, list(said.stored), said.failed, said.other) == (400, ["1.2.92.1"], {}, ())
+    ignored = ask(({"Content-Type": "application/dicom; transfer-syntax=1.2.840.10008.1.2.1"}, good))
+    assert ignored.status_code == 200
+    assert not parse_store_response(ignored.content).says_something
+    single = httpx.post(
+        f"{orthanc_url}/dicom-web/studies", content=good.read(), headers={"Content-Type": "application/dicom"}, timeout=60
+    )
+    assert single.status_code == 415
+    assert b'<Value number="1" />' in ask(({}, good), accept="application/dicom+xml").content
 
 
 class Server:
