@@ -29,6 +29,7 @@ from engine.crosswalk.map import CrosswalkMap
 from engine.fields import describe
 from engine.rules.model import Ruleset, Schedule
 from tests.workbench import fake_site
+from tests.workbench.fake_pollers import poller_routes
 
 __all__ = ["FakeApi", "serve"]
 
@@ -51,6 +52,9 @@ class FakeApi:
         self.held = fake_site.held()
         self.unmatched = fake_site.unmatched()
         self.deliveries = fake_site.deliveries()
+        self.pollers: list[dict[str, Any]] = []
+        self.troubles: list[dict[str, Any]] = []
+        self.backfills: list[dict[str, Any]] = []
         self.is_empty = False
         self.status_code = 0
         """When set, every answer is this error."""
@@ -130,6 +134,7 @@ def _app(state: FakeApi) -> FastAPI:
 
     _auth_routes(app, state)
     _work_routes(app, state)
+    poller_routes(app, state)
     _crud_routes(app, state)
     return app
 
