@@ -16,6 +16,8 @@ import httpx
 
 __all__ = ["ApiError", "Away", "Client", "Problem", "Refused", "SignedOut"]
 
+PROBLEM = "application/problem+json"
+"""With it, 502 and 504 come from the API itself and tell of a peer; without, from a proxy that does not reach the API."""
 ARROW = "application/vnd.apache.arrow.stream"
 
 
@@ -222,6 +224,6 @@ def _error(answer: httpx.Response, url: str) -> ApiError:
     words = str(body.get("detail") or body.get("title") or f"The API answered {answer.status_code}.")
     if answer.status_code == 401:
         return SignedOut(words, 401)
-    if answer.status_code in (502, 504):
+    if answer.status_code in (502, 504) and PROBLEM not in answer.headers.get("content-type", ""):
         return Away(f"The API at {url} does not answer.", answer.status_code)
     return Refused(words, answer.status_code, _problems(body))
