@@ -42,7 +42,8 @@ Request = tuple[bytes, str]
 
 
 def requests_of(folder: Path, size: str, count: int) -> list[Request]:
-    images = [Content((one.head, *one.content.pieces)) for one in corpus(folder, size, count)]
+    corpus(folder, size, count)
+    images = [Content((path.read_bytes(),)) for path in sorted(folder.glob("*.dcm"))]
     out = []
     for start in range(0, count, PER_REQUEST):
         writer = MultipartWriter([({}, image) for image in images[start : start + PER_REQUEST]])

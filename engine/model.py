@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 __all__ = [
     "Association", "AwaitedMove", "Change", "Incoming", "Intake", "OpenBatch", "Outcome", "Receipt", "Report", "Tick", "Verdict",
@@ -54,6 +54,12 @@ class OpenBatch(Protocol):
 
     def receive(self, head: bytes) -> Incoming:
         """Begin an instance; `head` is the preamble, `DICM` and file meta. Raises OutOfSpace below the watermark."""
+
+    def commit_all(self, incomings: Sequence[Any]) -> list[OSError | None]:
+        """Make several instances of this batch durable at once, for who answers for many in one go.
+
+        None for each that counts now; what failed is discarded, with its error. Raises OSError when none counts.
+        """
 
     def seal(self) -> None:
         """End the batch and hand it to routing (nothing committed: it leaves no trace). May be called twice."""

@@ -41,6 +41,8 @@ _HEAD = 132  # preamble and DICM
 _FIRST = 4096  # bytes looked at before the spool is asked: file meta is shorter in all but odd files
 _FLUSH_EVERY = 64 << 20
 """Bytes after which a huge instance is written to disk, so that its commit does not have to do it all."""
+_AT_ONCE = 16
+"""Instances that are made durable together: as many files are open."""
 _LOOKED_AT = 1 << 18
 """How much of a deflated data set is inflated to find who it is: all of it could be any amount."""
 
@@ -74,6 +76,7 @@ class Reception:
         self._study = study
         self._largest = largest
         self._batch: OpenBatch | None = None
+        self._written: list[tuple[Incoming, Identity]] = []
 
     def part10(self, chunks: Iterable[bytes]) -> None:
         """Store one Part 10 file. What is wrong with it goes into the response.
@@ -87,10 +90,9 @@ class Reception:
             if first[128:_HEAD] != b"DICM":
                 raise Refuse("no DICOM file: DICM does not stand at byte 128", CANNOT_UNDERSTAND)
             incoming = self._open().receive(first[:_HEAD])
-            self._write(incoming.fd, first[_HEAD:], stream)
+            size = self._write(incoming.fd, first[_HEAD:], stream)
             identity = identify(incoming.file)
             self._check(identity)
-            incoming.commit()
         except (BrokenOff, MultipartError):
             self._discard(incoming)
             raise
@@ -99,9 +101,28 @@ class Reception:
             _drain(stream)
             self.failed(e, identity)
             return
-        self.response.stored.append(Stored(identity.sop_class_uid, identity.sop_instance_uid))
-        if self._batch is not None and self._batch.count >= self._intake.max_instances:
+        self._written.append((incoming, identity))
+        assert self._batch is not None  # _open made it
+        full = self._batch.count + len(self._written) >= self._intake.max_instances
+        if full or size >= _FLUSH_EVERY or len(self._written) >= _AT_ONCE:
+            self.commit()
+        if full:
             self.seal()
+
+    def commit(self) -> None:
+        """Make durable what was written; from then on it counts. Several at once: no answer waits for one alone."""
+        if not self._written or self._batch is None:
+            return
+        written, self._written = self._written, []
+        try:
+            errors = self._batch.commit_all([incoming for incoming, _ in written])
+        except OSError as e:
+            errors = [e] * len(written)
+        for (_, identity), error in zip(written, errors, strict=True):
+            if error is None:
+                self.response.stored.append(Stored(identity.sop_class_uid, identity.sop_instance_uid))
+            else:
+                self.failed(error, identity)
 
     def failed(self, error: Exception, identity: Identity = Identity()) -> None:  # noqa: B008  (a tuple: frozen)
         """Put down that something was not stored."""
@@ -115,7 +136,8 @@ class Reception:
         self.response.failed.append(Failed(reason, words, identity.sop_class_uid, identity.sop_instance_uid, status))
 
     def seal(self) -> None:
-        """Hand on what was stored, if anything."""
+        """Commit, and hand on what was stored, if anything."""
+        self.commit()
         if self._batch is not None:
             batch, self._batch = self._batch, None
             batch.seal()
@@ -125,7 +147,8 @@ class Reception:
             self._batch = self._intake.open(self._association)
         return self._batch
 
-    def _write(self, fd: int, first: bytes, stream: Iterator[bytes]) -> None:
+    def _write(self, fd: int, first: bytes, stream: Iterator[bytes]) -> int:
+        """How many bytes the instance has."""
         _write_all(fd, first)
         size = flushed = _HEAD + len(first)
         for chunk in stream:
@@ -136,6 +159,7 @@ class Reception:
             if size - flushed >= _FLUSH_EVERY:
                 os.fdatasync(fd)
                 flushed = size
+        return size
 
     def _check(self, identity: Identity) -> None:
         if not is_storage(identity.sop_class_uid):

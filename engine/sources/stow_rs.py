@@ -67,6 +67,7 @@ class StowRs(Source):
             else:
                 _receive_parts(reception, chunks, content_type, scratch)
         except (BrokenOff, MultipartError) as e:
+            reception.commit()
             if not reception.response.stored:
                 raise
             reception.failed(e)

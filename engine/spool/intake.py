@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from engine.spool.moves import Moves, SpoolMove
 __all__ = ["SpoolBatch", "SpoolIncoming", "SpoolIntake", "new_batch_id"]
 
 log = logging.getLogger(__name__)
+
+SIDE_BY_SIDE = 8
 
 
 def new_batch_id(now: datetime) -> str:
@@ -41,15 +44,22 @@ class SpoolIncoming:
 
     def commit(self) -> None:
         """Data first, then its name, each fsynced: no crash can leave a name without its data."""
+        error = self.settle()
+        if error is not None:
+            raise error
+        self._batch.committed(1)
+
+    def settle(self) -> OSError | None:
+        """The data on disk, and its name given; only the name's own fsync is left. What fails is discarded."""
         try:
             os.fdatasync(self.fd)
-        except OSError:
+            self.file.rename(self.path)
+        except OSError as e:
             self.discard()
-            raise
+            return e
         os.close(self.fd)
         self.fd = -1
-        self.file.rename(self.path)
-        self._batch.committed()
+        return None
 
     def discard(self) -> None:
         if self.fd >= 0:
@@ -84,9 +94,17 @@ class SpoolBatch:
         self._next += 1
         return incoming
 
-    def committed(self) -> None:
+    def commit_all(self, incomings: Sequence[SpoolIncoming]) -> list[OSError | None]:
+        """Their data is written side by side, which disks do in less time than one after the other; their names at once."""
+        with ThreadPoolExecutor(min(len(incomings), SIDE_BY_SIDE)) as pool:
+            errors = list(pool.map(SpoolIncoming.settle, incomings))
+        self.committed(errors.count(None))
+        return errors
+
+    def committed(self, count: int) -> None:
+        """Make the names of instances durable that have been settled."""
         os.fsync(self._dir)
-        self.count += 1
+        self.count += count
 
     def seal(self) -> None:
         if self._dir < 0:

@@ -191,7 +191,7 @@ def test_a_sender_that_goes_in_the_middle_of_a_part(door: Door, images: list[byt
     body, content_type = multipart(images[:2])
     with door.raw(f"Content-Type: {content_type}", f"Content-Length: {len(body)}") as s:
         s.sendall(body[: len(body) - len(images[1]) // 2])
-        wait_until(lambda: len(door.receiving()) == 1, 60, "the second image to begin")
+        wait_until(lambda: len(door.receiving()) == 2, 60, "the second image to begin")
     wait_until(lambda: door.received() == images[:1], 60, "the first image")
     wait_until(lambda: not list((door.settings.spool / "receiving").iterdir()), 60, "the rest to be cleared away")
 
