@@ -6,6 +6,7 @@ Frame by frame into a file without a name, so that the memory needed is that of 
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import struct
@@ -34,9 +35,9 @@ from engine.dicom.pixels import PIXEL_DATA, CannotConvert, Image, frames_of, ima
 from engine.dicom.source import Source
 from engine.dicom.transcode import copy_element
 from engine.dicom.walk import Form
-from engine.errors import Hold
+from engine.errors import Hold, Retry
 
-__all__ = ["Converted", "converted"]
+__all__ = ["Converted", "converted", "has_pixel_data"]
 
 _ICONS = 0x00880200
 _UNDEFINED = 0xFFFFFFFF
@@ -57,7 +58,8 @@ def converted(head: bytes, data_set: Content, target: str) -> Iterator[Converted
     """The instance in `target`: Explicit or Implicit VR Little Endian, or a lossless syntax that codecs encodes.
 
     None when there is nothing to convert: it is in `target` already, or has no pixel data to compress.
-    Raises CannotConvert, in words, for what cannot be.
+    Raises CannotConvert, in words, for what cannot be, Retry when the disk is full, OSError or EOFError when the
+    received file cannot be read.
     """
     meta = Meta(head)
     syntax = meta.text(0x00020010)
@@ -68,8 +70,7 @@ def converted(head: bytes, data_set: Content, target: str) -> Iterator[Converted
         raise CannotConvert("its transfer syntax is not one that can be read here")
     with contextlib.ExitStack() as stack:
         try:
-            header = Header(Path(), len(head) + data_set.length, len(head), meta, data_set, Source(data_set.pieces))
-            root = header.root
+            root = _root(meta, data_set)
             if target not in NATIVE and PIXEL_DATA not in root.index:
                 yield None
                 return
@@ -78,8 +79,26 @@ def converted(head: bytes, data_set: Content, target: str) -> Iterator[Converted
         except Hold as e:
             raise CannotConvert(str(e).rstrip(".")) from e
         except OSError as e:
-            raise CannotConvert(f"there is no room for it: {e.strerror}") from e
+            if e.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise Retry(
+                    "There is no room on the disk of the spool to write an image in another transfer syntax."
+                ) from e
+            raise
         yield Converted(target, meta.with_uid(0x00020010, target).head, Content(pieces))
+
+
+def has_pixel_data(head: bytes, data_set: Content) -> bool:
+    """Whether it is an image. What cannot be read counts as one: nobody can say that it is not."""
+    try:
+        return PIXEL_DATA in _root(Meta(head), data_set).index
+    except Hold:
+        return True
+
+
+def _root(meta: Meta, data_set: Content) -> Level:
+    """The data set, walked. Raises Hold."""
+    size = len(meta.head)
+    return Header(Path(), size + data_set.length, size, meta, data_set, Source(data_set.pieces)).root
 
 
 def _folder_of(data_set: Content) -> Path | None:

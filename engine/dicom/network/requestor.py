@@ -30,7 +30,7 @@ from engine.dicom.network.uids import IMPLICIT_LITTLE_ENDIAN, VERIFICATION
 from engine.dicom.network.wire import ConnectionLost, Wire, peer_ip
 from engine.errors import Permanent, Retry
 
-__all__ = ["LAST_WORDS_SECONDS", "MAX_CONTEXTS", "Peer", "Requestor", "connect", "resolve"]
+__all__ = ["LAST_WORDS_SECONDS", "MAX_CONTEXTS", "Peer", "Requestor", "Secure", "connect", "resolve", "secure"]
 
 MAX_CONTEXTS = 128
 """Presentation contexts in one association: the odd numbers of a byte (PS3.8 9.3.2.2)."""
