@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
 from engine.dicom.network.models import LEVELS, UNIQUE_KEYS, Model
@@ -41,7 +41,7 @@ def level_of(tag: int) -> str:
     return "series" if tag in _SERIES else "instance"
 
 
-def matches(query: Query, model: Model, ask: Ask) -> Iterator[Match]:
+def matches(query: Query, model: Model, ask: Ask) -> Generator[Match]:
     """What a query finds. Where the unique key of a level above is not given, that level is asked first."""
     filters = {_tag(path, text): text.strip() for path, text in query.filters.items()}
     wanted = [_tag(path) for path in query.wanted]

@@ -7,6 +7,7 @@ and its number of instances where it says one, are reached; what it could not se
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 import threading
 from collections.abc import Iterator, Mapping
@@ -95,15 +96,14 @@ class DimseQr(QuerySource):
         with calmly(peer), QueryScu(peer, [self.model.find], character_set=self.character_set) as scu:
 
             def ask(keys: Mapping[int, str]) -> Iterator[dict[str, Any]]:
-                return scu.find(self.model.find, keys, limit=most)
+                return scu.find(self.model.find, keys)
 
-            for count, match in enumerate(matches(query, self.model, ask), 1):
-                if stop.is_set() or (most and count > most):
-                    break
-                if count > query.offset:
-                    yield match
-                if count == most:
-                    break
+            with contextlib.closing(matches(query, self.model, ask)) as found:
+                for count, match in enumerate(found, 1):
+                    if count > query.offset:
+                        yield match
+                    if count == most or stop.is_set():
+                        break
 
     def retrieve(self, match: Match, intake: Intake, stop: threading.Event, progress: Progress) -> Retrieved:
         fetch = get if self.retrieve_by == "get" else move

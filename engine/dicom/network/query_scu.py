@@ -49,31 +49,24 @@ class QueryScu(Requestor):
         proposed += [ProposedContext(2 * i + 1, uid, _SYNTAXES) for i, uid in enumerate(classes, 1)]
         super().__init__(peer, [*proposed, *more], roles, sock)
         self._character_set = character_set
-        self.more = False
-        """Whether the latest `find` was ended by its limit while the peer had more."""
 
     @staticmethod
     def first_free(classes: int) -> int:
         """The first context ID that is free for others."""
         return 2 * classes + 3
 
-    def find(
-        self, sop_class: str, keys: Mapping[int, str], *, limit: int = 0, seconds: float = 0.0
-    ) -> Iterator[dict[str, Any]]:
+    def find(self, sop_class: str, keys: Mapping[int, str], *, seconds: float = 0.0) -> Iterator[dict[str, Any]]:
         """The matches of a query, one after the other, as `decode_identifier` gives them.
 
-        Beyond `limit` (0: none) the peer is asked to stop (C-CANCEL), and `more` is true. The whole may take `seconds`
-        (0: any time). Leaving it early leaves the association unusable. Raises Retry or Permanent with the peer's own
-        words, ConnectionLost, ProtocolError, Invalid for keys that cannot be written.
+        Leaving it early (close it) asks the peer to stop (C-CANCEL). The whole may take `seconds` (0: any time). Raises
+        Retry or Permanent with the peer's own words, ConnectionLost, ProtocolError, Invalid for keys that cannot be written.
         """
         context = self._context(sop_class)
         syntax = self.accepted[context].transfer_syntax
         identifier = encode_identifier(keys, syntax, self._character_set)
         deadline = time.monotonic() + seconds if seconds else None
-        self.more = False
         request = Command(C_FIND_RQ, message_id=self._next_id(), has_data_set=True, sop_class_uid=sop_class)
         self._send(context, request, identifier)
-        count = 0
         while True:
             self._patience(deadline)
             response = self._answer(C_FIND_RSP)
@@ -81,12 +74,11 @@ class QueryScu(Requestor):
             if response.status not in PENDING:
                 self._end(response)
                 return
-            if limit and count == limit:
-                self.more = True
+            try:
+                yield self._decode(match, syntax)
+            except GeneratorExit:
                 self._cancel(context)
-                return
-            count += 1
-            yield self._decode(match, syntax)
+                raise
 
     def _context(self, sop_class: str) -> int:
         context = self.context_of(sop_class)
