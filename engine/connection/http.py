@@ -8,6 +8,7 @@ the environment are not used; redirects are followed within the same origin only
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -33,6 +34,8 @@ Body = bytes | Callable[[], Iterable[bytes]]
 
 REDIRECTS = 3
 LONGEST_WAIT = 86_400.0
+ANSWER_PATIENCE = 3.0
+"""An answer that is read as a whole may take so many times the silence that is allowed."""
 _TRANSIENT = {408, 425, 429}
 
 
@@ -75,7 +78,7 @@ class HttpClient:
         self._authorizer: Authorizer = authorize(authentication or Authentication(), context)
         self._extensions = {"sni_hostname": tls.server_name} if tls.server_name else {}
         self._largest = settings.answer_megabytes << 20
-        silence = settings.silence_seconds
+        self._silence = silence = settings.silence_seconds
         self._client = httpx.Client(
             trust_env=False,
             verify=context or False,  # without https nothing is there to be verified
@@ -156,10 +159,12 @@ class HttpClient:
 
     def chunks(self, response: httpx.Response, most: int | None = None) -> Iterator[bytes]:
         """The body of a streamed answer. Raises Retry when the peer breaks off or falls silent, or says more than `most`."""
-        said = 0
+        said, until = 0, time.monotonic() + ANSWER_PATIENCE * self._silence
         try:
-            for chunk in response.iter_bytes(1 << 16):
+            for chunk in response.iter_bytes():
                 said += len(chunk)
+                if most is not None and time.monotonic() > until:
+                    raise Retry("The peer's answer drips: it is given up, as a worker is not to be held by it.")
                 if most is not None and said > most:
                     raise Retry(f"The peer's answer is longer than {most >> 20} MB, more than is read.")
                 yield chunk
@@ -210,13 +215,9 @@ class HttpClient:
 
     def _failure(self, response: httpx.Response) -> Retry | Permanent:
         content = b""
-        try:
-            for chunk in response.iter_bytes(1 << 14):
+        with contextlib.suppress(Retry):  # too long, too slow, broken off: the status says enough
+            for chunk in self.chunks(response, 1 << 16):
                 content += chunk
-                if len(content) > 1 << 16:
-                    break
-        except httpx.HTTPError:
-            pass  # the status says enough
         return failure(response.status_code, response.headers, content, self.hide)
 
     def _broken(self, error: httpx.HTTPError) -> Retry | Permanent:
@@ -229,9 +230,9 @@ class HttpClient:
             return Retry(f"{host} takes no more bytes.")
         if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL | httpx.LocalProtocolError):
             return Permanent(f"The request to {host} cannot be made: {trim(self.hide(str(error)))}.")
-        if (words := tls_words(error)) and isinstance(error, httpx.ConnectError):
+        if words := tls_words(error):
             return Retry(f"TLS with {host} failed: {words}.")
-        said = words or trim(self.hide(str(error))) or type(error).__name__
+        said = trim(self.hide(str(error))) or type(error).__name__
         if isinstance(error, httpx.ConnectError):
             return Retry(f"{host} cannot be reached: {said}.")
         return Retry(f"The connection to {host} broke off: {said}.")

@@ -93,6 +93,12 @@ def test_silence_half_answers_and_closed_ports_are_tried_again(site: Serve) -> N
         ask(site(lambda _: Answer()).replace("http:", "https:"))
 
 
+def test_an_answer_that_drips_is_given_up(site: Serve) -> None:
+    url = site(lambda _: Answer(200, b"x" * 10_000, drip=0.05))
+    with pytest.raises(Retry, match="drips"):
+        ask(url, silence=0.4)
+
+
 def test_an_answer_longer_than_is_read_ends_it(site: Serve) -> None:
     url = site(lambda _: Answer(200, b"x" * (2 << 20)))
     with HttpClient(url, settings=HttpSettings(answer_megabytes=1)) as client, pytest.raises(Retry, match="longer than 1 MB"):

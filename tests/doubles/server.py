@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from tests.peers import free_port
@@ -31,18 +33,20 @@ class Asked:
 
 @dataclass
 class Answer:
-    """What is said. `cut`: so many bytes of the body, then the connection breaks off; `silent`: nothing until closed."""
+    """What is said. `cut`: so many bytes of the body, then the connection breaks off; `silent`: nothing until closed;
+    `drip`: seconds between the bytes of the body."""
 
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     cut: int | None = None
     silent: bool = False
+    drip: float = 0.0
 
 
 @contextmanager
-def serve(answer: Callable[[Asked], Answer]) -> Iterator[str]:
-    """Serve on the loopback until the context ends; gives the URL."""
+def serve(answer: Callable[[Asked], Answer], tls: ssl.SSLContext | None = None) -> Iterator[str]:
+    """Serve on the loopback until the context ends, with `tls` over https; gives the URL."""
     closed = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
@@ -75,6 +79,12 @@ def serve(answer: Callable[[Asked], Answer]) -> Iterator[str]:
                 self.wfile.flush()
                 self.connection.shutdown(socket.SHUT_RDWR)
                 self.close_connection = True
+            elif said.drip:
+                for byte in said.body:
+                    if closed.wait(said.drip):
+                        return
+                    self.wfile.write(bytes([byte]))
+                    self.wfile.flush()
             elif self.command != "HEAD":
                 self.wfile.write(said.body)
 
@@ -97,6 +107,12 @@ def serve(answer: Callable[[Asked], Answer]) -> Iterator[str]:
         daemon_threads = True
         block_on_close = False
 
+        def get_request(self) -> tuple[socket.socket, Any]:
+            sock, address = super().get_request()
+            if tls:  # the handshake comes with the first read, in the connection's own thread
+                sock = tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+            return sock, address
+
         def handle_error(self, *_: object) -> None:
             pass  # a client that goes away is what some tests are about
 
@@ -104,7 +120,7 @@ def serve(answer: Callable[[Asked], Answer]) -> Iterator[str]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}"
     finally:
         closed.set()
         server.shutdown()
