@@ -27,7 +27,8 @@ LEASE = timedelta(seconds=60)
 """A holder on another node that has not said so long that it lives is taken for dead; clocks may differ by half of it."""
 
 _UID = re.compile(r"[0-9.]{1,64}")
-_KEPT = {f"{tag_of(keyword):08X}" for keywords in ALWAYS_WANTED.values() for keyword in keywords}
+_KEPT = {f"{tag_of(k):08X}" for k in ("SOPClassesInStudy", *(k for level in ALWAYS_WANTED.values() for k in level))}
+"""What of a match is needed to fetch it, and to show it while it is not fetched."""
 _KEYS = (polled.c.source, polled.c.study, polled.c.series, polled.c.instance)
 
 

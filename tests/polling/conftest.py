@@ -34,18 +34,26 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, str]]:
     # Orthanc answers searches in its default encoding: what Latin-1 has no letter for is left out of them
-    with peers.orthanc(tmp_path_factory.mktemp("pacs"), DefaultEncoding="Utf8") as (_, url):
-        yield url
+    allowed = {"DefaultEncoding": "Utf8", "DicomAlwaysAllowFind": True, "DicomAlwaysAllowGet": True}
+    with peers.orthanc(tmp_path_factory.mktemp("pacs"), **allowed) as both:
+        yield both
 
 
 @pytest.fixture
-def pacs(_server: str) -> str:
-    """An Orthanc, emptied."""
-    studies = httpx.get(f"{_server}/studies").json()
-    httpx.post(f"{_server}/tools/bulk-delete", json={"Resources": studies}, timeout=600).raise_for_status()
-    return _server
+def pacs(_server: tuple[int, str]) -> str:
+    """An Orthanc, emptied: the URL of its REST API."""
+    _, url = _server
+    studies = httpx.get(f"{url}/studies").json()
+    httpx.post(f"{url}/tools/bulk-delete", json={"Resources": studies}, timeout=600).raise_for_status()
+    return url
+
+
+@pytest.fixture
+def dicom_port(pacs: str, _server: tuple[int, str]) -> int:
+    """The same one's DICOM port."""
+    return _server[0]
 
 
 @pytest.fixture
