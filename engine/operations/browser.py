@@ -46,6 +46,10 @@ class Asking:
                 raise Retry(f"{here} questions to {source} have no answer yet: wait until they end, and ask again.", after=5)
             self._running[source] = here + 1
 
+    def running(self, source: str) -> int:
+        with self._lock:
+            return self._running.get(source, 0)
+
     def leave(self, source: str) -> None:
         with self._lock:
             self._running[source] -= 1

@@ -46,7 +46,7 @@ def _known(character_set: str) -> str:
 class DimseQr(QuerySource):
     """A DICOM archive with Query/Retrieve: a PACS, a VNA, a workstation."""
 
-    label: ClassVar[str] = "DICOM archive (C-FIND, C-GET, C-MOVE)"
+    label: ClassVar[str] = "DICOM archive (query and retrieve)"
     kind: Literal["dimse_qr"] = "dimse_qr"
 
     host: str = Field(min_length=1, max_length=253, examples=["127.0.0.1", "pacs.example.org"])

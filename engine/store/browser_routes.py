@@ -94,7 +94,7 @@ def _told(connection: Connection, row: Row[Any]) -> dict[str, Any]:
     counts = {state: sum(one["state"] == state for one in items) for state in _STATES}
     open_ = counts["waiting"] + counts["fetching"] + counts["retrying"]
     return {
-        "id": row.id, "source": row.source, "at": row.created_at, "who": row.created_by,
+        "id": row.id, "source": row.source, "at": row.created_at.isoformat(), "who": row.created_by,
         "state": "running" if open_ else "done" if counts["fetched"] == len(items) else "failed",
         "total": len(items), "fetched": counts["fetched"], "failed": counts["failed"] + counts["gone"],
         "received": sum(one["received"] for one in items), "items": items,
