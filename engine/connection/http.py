@@ -9,6 +9,7 @@ the environment are not used; redirects are followed within the same origin only
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -37,6 +38,7 @@ LONGEST_WAIT = 86_400.0
 ANSWER_PATIENCE = 3.0
 """An answer that is read as a whole may take so many times the silence that is allowed."""
 _TRANSIENT = {408, 425, 429}
+_ERRNO = re.compile(r"^\[Errno -?\d+\] ")
 
 
 class HttpSettings(ConfigModel):
@@ -232,7 +234,7 @@ class HttpClient:
             return Permanent(f"The request to {host} cannot be made: {trim(self.hide(str(error)))}.")
         if words := tls_words(error):
             return Retry(f"TLS with {host} failed: {words}.")
-        said = trim(self.hide(str(error))) or type(error).__name__
+        said = trim(self.hide(_ERRNO.sub("", str(error)))) or type(error).__name__
         if isinstance(error, httpx.ConnectError):
             return Retry(f"{host} cannot be reached: {said}.")
         return Retry(f"The connection to {host} broke off: {said}.")

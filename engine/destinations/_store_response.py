@@ -89,8 +89,8 @@ def _details(item: Attributes) -> Iterator[str]:
 def _from_json(text: bytes) -> Attributes:
     try:
         data = json.loads(text)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError("it is no whole JSON") from error
     if isinstance(data, list) and len(data) == 1:  # a list of one data set, as other transactions have it
         [data] = data
     if not isinstance(data, dict):
@@ -105,9 +105,9 @@ def _from_xml(text: bytes) -> Attributes:
     try:
         root = ElementTree.fromstring(text)  # noqa: S314  (no entities, and as long as an answer may be)
     except ElementTree.ParseError as error:
-        raise ValueError(str(error)) from error
+        raise ValueError("it is no whole XML") from error
     if _local(root) != "NativeDicomModel":
-        raise ValueError(f"it is a {trim(_local(root), 40)}, no data set")
+        raise ValueError(f"it is {trim(_local(root), 40)}, no data set")
     return _attributes(root)
 
 

@@ -26,6 +26,8 @@ __all__ = ["DUPLICATE", "Judge", "Limits", "StowSender", "by_reason", "empty_req
 
 DUPLICATE = {0x0111, 0xB00E}
 """Failure reasons that say "it is here already": the standard's duplicate, and Azure's 45070."""
+_WORDS = {0xB00E: "the instance is there", 0xC122: "Refused: Referenced Transfer Syntax not supported"}
+"""Reasons of PS3.18 Table I.2-2 and of Azure that no C-STORE has."""
 GIVE_UP_AFTER = 10
 """So many instances in a row that the peer cannot take now: it is spared the rest."""
 _MAY_BE_ONE = {"400", "409", "413", "415", "422"}
@@ -199,6 +201,8 @@ def _stored(one: Outgoing, stored: Stored) -> Receipt:
 def _failure_words(failed: Failed) -> str:
     if not failed.reason:
         return failed.detail or "the peer failed to store it and gives no reason"
+    if words := _WORDS.get(failed.reason):
+        return f"{words}: {failed.detail}" if failed.detail else words
     return status_words(failed.reason, failed.detail)
 
 
