@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["get", "move"]
 
 _LOOK_EVERY = 0.1
+_NOTHING = "{} says that all went well, and sent no image: perhaps it does not have this one any more."
 
 
 def get(source: DimseQr, match: Match, intake: Intake, stop: threading.Event, progress: Progress) -> Retrieved:
@@ -53,6 +54,8 @@ def get(source: DimseQr, match: Match, intake: Intake, stop: threading.Event, pr
         words = ""  # what one association could not take, another did
     elif not words and len(stored) < expected:
         words = f"{source.ae_title} said that it sent everything, and {len(stored)} of {expected} came."
+    if not stored and not expected:
+        words = words or _NOTHING.format(source.ae_title)
     return Retrieved(len(stored), expected or None, max(0, expected - len(stored)) if words else 0, words)
 
 
@@ -115,6 +118,8 @@ def move(source: DimseQr, match: Match, intake: Intake, stop: threading.Event, p
             f"retrieval. Is {source.destination} a listener of this node, and is its address right in {source.ae_title}? If the "
             "images do come, it does not say their originator: switch off `says_originator`."
         )
+    if not came and not expected:
+        words = words or _NOTHING.format(source.ae_title)
     return Retrieved(came, expected, failed, words)
 
 

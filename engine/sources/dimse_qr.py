@@ -34,6 +34,8 @@ from engine.sources._query import Match, Progress, Query, QuerySource, Retrieved
 __all__ = ["DimseQr"]
 
 _NOBODY = "2.25.0"  # a Study Instance UID that no study has: asking for it tries the right, not the archive
+_OF_THIS_ONE = ("0xC", "0xA9", "0xAA")
+"""Statuses that speak of what was asked for, and not of the archive: others may well be fetched from it."""
 _CLASSES_IN_STUDY = "SOPClassesInStudy"
 
 
@@ -107,8 +109,13 @@ class DimseQr(QuerySource):
 
     def retrieve(self, match: Match, intake: Intake, stop: threading.Event, progress: Progress) -> Retrieved:
         fetch = get if self.retrieve_by == "get" else move
-        with calmly(self.peer()):
-            return fetch(self, match, intake, stop, progress)
+        try:
+            with calmly(self.peer()):
+                return fetch(self, match, intake, stop, progress)
+        except Permanent as e:
+            if not e.code.startswith(_OF_THIS_ONE):
+                raise
+            return Retrieved(0, match.instances, 0, str(e))
 
     def association(self, called_ae: str = "", source_ip: str = "") -> Association:
         """Of what the archive sends us: it is the caller."""

@@ -86,8 +86,6 @@ def test_a_peer_that_closes_in_the_middle_of_a_pdu_keeps_the_matches_before() ->
         (0xA701, Retry, "unable to calculate the number of matches"),
         (0xA702, Retry, "unable to perform sub-operations"),
         (0xA801, Permanent, "Move destination unknown: disk full. Enter our move destination there"),
-        (0xA900, Permanent, "Identifier does not match SOP Class"),
-        (0xC001, Permanent, "0xC001 Failed: Unable to process: disk full"),
         (0x0122, Permanent, "SOP Class not supported"),
         (0x0124, Permanent, "Not authorized"),
         (0xFE00, Retry, "cancel"),
@@ -101,6 +99,23 @@ def test_each_failure_has_its_words(tmp_path: Path, status: int, error: type[Exc
             fetch(source(port), FolderIntake(tmp_path))
         with pytest.raises(error):
             ask(source(port))
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (0xA900, "Identifier does not match SOP Class"),
+        (0xC001, "0xC001 Failed: Unable to process: disk full"),
+        (0x0000, "sent no image"),
+    ],
+)
+def test_what_speaks_of_one_study_is_its_own_failure(tmp_path: Path, status: int, words: str) -> None:
+    """Others may well be fetched: it is no word about the archive."""
+    with archive(lambda one, command: one.answer(command, status, comment="disk full" if status else "")) as port:
+        for way in ("get", "move"):
+            done = fetch(source(port, retrieve_by=way), FolderIntake(tmp_path))
+            assert (done.received, done.whole) == (0, False)
+            assert words in done.words
 
 
 def test_some_images_fail_and_the_others_stay(tmp_path: Path) -> None:

@@ -13,7 +13,10 @@ from tests.workbench.fake_api import FakeApi
 
 Open = Callable[..., AppTest]
 PAGES = sorted(p.stem for p in (Path(__file__).parents[2] / "workbench" / "pages").glob("*.py"))
-HEADS = {"instance": "Find an image", "crosswalk_sources": "Crosswalk sources", "crosswalk_maps": "Crosswalk maps", "browser": "Data browser"}
+HEADS = {
+    "instance": "Find an image", "crosswalk_sources": "Crosswalk sources", "crosswalk_maps": "Crosswalk maps",
+    "browser": "Data browser",
+}  # fmt: skip
 
 
 def said(at: AppTest) -> str:
