@@ -161,9 +161,8 @@ class Turn:
                     error = f"More than {source.most_matches} matches: narrow the filters, or raise most_matches."
                     break
             seen = _sum(seen, self._polls.see(self.name, chunk, begun, quiet=quiet))
-        except AxiomError as e:
-            self._away(state, e)
-            self._record(source, found=self._asking, words=str(e))
+        except Exception as e:  # noqa: BLE001  (a site's own kind may raise anything: its page has to say so)
+            self._record(source, found=self._asking, words=self._away(state, e))
             return False
         finally:
             self._asking = None
@@ -193,9 +192,8 @@ class Turn:
         query = Query(source.level, resolve_filters(own, today()) | {"StudyDate": f"{day:%Y%m%d}"})
         try:
             matches = list(source.query(query, self._stop))
-        except AxiomError as e:
-            self._backfills.say(one.id, str(e))
-            self._away(state, e)
+        except Exception as e:  # noqa: BLE001  (as above)
+            self._backfills.say(one.id, self._away(state, e))
             return False
         if self._stopping().is_set():
             return False
@@ -205,12 +203,17 @@ class Turn:
             self._record(source, found=seen.found, queued=seen.queued, words=f"back-fill, {day}")
         return True
 
-    def _away(self, state: Poller, error: AxiomError) -> None:
-        """A pause for the whole source: as long as the peer asks for, else one that grows."""
-        after = getattr(error, "after", None)
-        pause = after if after is not None else min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(state.failures, 10)) * _jitter()
-        log.warning("poller %s: %s; again in %.0f s", self.name, error, pause)
-        self._polls.peer_away(self.name, str(error), datetime.now(UTC) + timedelta(seconds=pause))
+    def _away(self, state: Poller, error: Exception) -> str:
+        """A pause for the whole source: as long as the peer asks for, else one that grows. Gives the words."""
+        words, after = str(error), getattr(error, "after", None)
+        if not isinstance(error, AxiomError):
+            words = f"It went wrong here: {type(error).__name__}: {error}"
+            log.error("poller %s: a query went wrong", self.name, exc_info=error)
+        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(state.failures, 10)) * _jitter()
+        pause = pause if after is None else max(float(after), FIRST_PAUSE)
+        log.warning("poller %s: %s; again in %.0f s", self.name, words, pause)
+        self._polls.peer_away(self.name, words, datetime.now(UTC) + timedelta(seconds=pause))
+        return words
 
     # --- fetching
 

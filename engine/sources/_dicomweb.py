@@ -144,14 +144,19 @@ def _value(vr: str, value: Any) -> Any:
         return canonical(value) if isinstance(value, Mapping) else {}
     if vr == "PN" and isinstance(value, Mapping):
         groups = [str(value.get(name) or "") for name in ("Alphabetic", "Ideographic", "Phonetic")]
-        return "=".join(groups).rstrip("=")
+        return _whole("=".join(groups).rstrip("="))
     if value is None:
         return ""
     if vr in NUMBERS and vr != "AT":
         return _number(vr, value)
     if isinstance(value, float) and value.is_integer():
         return str(int(value))  # an IS or DS, as a server's JSON writer had it
-    return str(value).rstrip(" \0")
+    return _whole(str(value).rstrip(" \0"))
+
+
+def _whole(text: str) -> str:
+    """Text without half characters, which JSON can say (`"\\ud800"`) and no database takes."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _number(vr: str, value: Any) -> Any:

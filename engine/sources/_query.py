@@ -109,7 +109,8 @@ class Match:
         if self.level == "instance":
             return 1
         text = self.text(_COUNTED[self.level]) if self.level in _COUNTED else ""
-        return int(text) if text.strip().isdigit() else None
+        text = text.strip()
+        return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
 
     def as_json(self) -> dict[str, Any]:
         """For the API: `{level, study_instance_uid, series_instance_uid, sop_instance_uid, instances, attributes}`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -103,7 +105,7 @@ def test_while_the_peer_is_away_no_study_is_given_up(site: Site, faulty: Faulty,
 
 @pytest.mark.parametrize("unknown", [{"limit"}, {"offset"}, {"limit", "offset"}])
 def test_servers_that_do_not_page_give_each_study_once(faulty: Faulty, pacs: str, unknown: set[str]) -> None:
-    import threading
+
 
     put(pacs, [instance(study) for study in range(1, 8)])
     faulty.without = unknown
@@ -165,3 +167,21 @@ def test_the_watermark_stops_fetching(site: Site, pacs: str, home: object) -> No
     site.context = room
     site.poll("pacs")
     assert site.counts()["fetched"] == 1
+
+
+def test_odd_answers_harm_no_other_study(site: Site, faulty: Faulty, pacs: str) -> None:
+    """Half characters, counts that are none, UIDs that cannot be asked for, elements without sense."""
+    put(pacs, [instance(1)])
+    odd = [
+        {"0020000D": {"vr": "UI", "Value": [study_uid(1)]}, "00100010": {"vr": "PN", "Value": ["Half\ud800"]}},
+        {"0020000D": {"vr": "UI", "Value": ["1.2/../../other"]}},
+        {"0020000D": {"vr": "UI", "Value": [study_uid(1) + "\0"]}, "00201208": {"vr": "IS", "Value": ["²"]}},
+        {"0020000D": {"vr": "UI"}, "00080061": None, "x": {}},
+        {"00201208": {"vr": "IS", "Value": [10**30]}, "00400275": {"vr": "SQ", "Value": [None, {"00400007": {}}]}},
+    ]
+    faulty.fault("/studies$", Answer(200, json.dumps(odd).encode(), {"Content-Type": "application/dicom+json"}))
+    faulty.fault("/studies$", Answer(200, b"[]", {"Content-Type": "application/dicom+json"}))
+    site.configure(dicomweb(faulty.url))
+    site.poll()
+    assert site.counts() == {"waiting": 0, "fetched": 1, "failed": 0, "retrying": 0}
+    assert "no UID that can be asked for" in site.polls.poller("pacs").error
