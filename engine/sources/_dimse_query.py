@@ -10,7 +10,7 @@ from engine.dicom.paths import TagPath
 from engine.errors import Invalid, Problem
 from engine.sources._query import ALWAYS_WANTED, Match, Query
 
-__all__ = ["Ask", "keys_of", "matches", "patients"]
+__all__ = ["QUERY_LEVEL", "Ask", "keys_of", "matches", "patients"]
 
 Ask = Callable[[Mapping[int, str]], Iterator[dict[str, Any]]]
 """One C-FIND: keys to matches."""

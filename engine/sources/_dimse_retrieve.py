@@ -6,13 +6,13 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from engine.dicom.network.models import COMMON_STORAGE
+from engine.dicom.network.models import COMMON_STORAGE, LEVELS, UNIQUE_KEYS
 from engine.dicom.network.query_scu import QueryScu
 from engine.dicom.network.retrieve_scu import MOST_CLASSES, Retrieval, RetrieveScu
 from engine.dicom.network.uids import is_storage
 from engine.errors import Permanent
 from engine.model import AwaitedMove, Intake
-from engine.sources._dimse_query import keys_of, matches
+from engine.sources._dimse_query import QUERY_LEVEL, keys_of, matches
 from engine.sources._query import Match, Progress, Query, Retrieved
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def get(source: DimseQr, match: Match, intake: Intake, stop: threading.Event, pr
 
     Raises Retry or Permanent, ConnectionLost, ProtocolError.
     """
+    match = _whole(source, match)
     keys = keys_of(match, source.model)
     classes = _classes(source, match)
     stored: set[str] = set()
@@ -57,6 +58,16 @@ def get(source: DimseQr, match: Match, intake: Intake, stop: threading.Event, pr
     if not stored and not expected:
         words = words or _NOTHING.format(source.ae_title)
     return Retrieved(len(stored), expected or None, max(0, expected - len(stored)) if words else 0, words)
+
+
+def _whole(source: DimseQr, match: Match) -> Match:
+    """With its Patient ID, where the root needs it and whoever chose the match was not shown it (PS3.4 C.6.1.2)."""
+    if "patient" not in source.model.levels or match.text("PatientID") or not match.study_instance_uid:
+        return match
+    keys = {QUERY_LEVEL: LEVELS["study"], UNIQUE_KEYS["study"]: match.study_instance_uid, UNIQUE_KEYS["patient"]: ""}
+    with QueryScu(source.peer(), [source.model.find], character_set=source.character_set) as scu:
+        found = next(iter(list(scu.find(source.model.find, keys))), {})
+    return Match(match.level, {**found, **match.attributes})
 
 
 def _classes(source: DimseQr, match: Match) -> list[str]:
@@ -90,7 +101,7 @@ def move(source: DimseQr, match: Match, intake: Intake, stop: threading.Event, p
 
     Raises Retry or Permanent, ConnectionLost, ProtocolError.
     """
-    keys = keys_of(match, source.model)
+    keys = keys_of(_whole(source, match), source.model)
     asked = intake.await_move(source.association(), source.ae_title.strip())
     try:
         with RetrieveScu(source.peer(), source.model.move, character_set=source.character_set) as scu:

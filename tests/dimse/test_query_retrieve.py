@@ -107,6 +107,16 @@ def test_c_get_brings_a_study_as_it_is(site: Site, tmp_path: Path, root: str) ->
     assert seen[-1] == (5, 5)
 
 
+def test_patient_root_finds_the_patient_of_a_study_by_itself(site: Site, tmp_path: Path) -> None:
+    """Who may not see patients chooses by UID alone."""
+    source = site.source(root="patient")
+    [match] = find(source, PatientID="PLAIN")
+    alone = Match("study", {"0020000D": match.attributes["0020000D"]})
+    intake = FolderIntake(tmp_path)
+    assert source.retrieve(alone, intake, STOP, lambda *_: None).whole
+    assert same(intake.files, site.files["PLAIN"])
+
+
 @pytest.mark.parametrize("root", ["study", "patient"])
 @pytest.mark.parametrize("level", ["series", "instance"])
 def test_c_get_brings_a_series_or_one_image(site: Site, tmp_path: Path, level: str, root: str) -> None:
