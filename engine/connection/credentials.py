@@ -20,7 +20,6 @@ from pydantic import Field, model_validator
 from engine.component import ConfigModel
 from engine.connection.words import peer_words
 from engine.errors import Permanent, Retry
-from engine.security.google import google_tokens
 from engine.security.secret_references import SecretReference, resolve
 
 __all__ = ["Authentication", "Authorizer", "authorize"]
@@ -107,6 +106,8 @@ class _Fixed(Authorizer):
 
 class _Google(Authorizer):
     def __init__(self, key: str | None, scopes: tuple[str, ...]) -> None:
+        from engine.security.google import google_tokens
+
         self._tokens = google_tokens(key, scopes)
         self._last = ""
 

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
-import httpx
 from pydantic import AfterValidator, Field, SecretStr
 
 from engine.errors import Permanent, Retry
@@ -50,6 +49,8 @@ def _file(path: str) -> str:
 
 
 def _gcp_sm(name: str) -> str:
+    import httpx
+
     from engine.security.google import google_tokens
 
     what = f"The secret gcp-sm:{name} cannot be read"
