@@ -19,6 +19,7 @@ from typing import Any
 from engine.dicom.paths import TagPath
 from engine.errors import AxiomError, OutOfSpace, Permanent, Retry
 from engine.jobs.context import Context
+from engine.jobs.look_first import unwanted
 from engine.jobs.poll_times import next_poll, on_schedule, pollable, today
 from engine.process import process_token
 from engine.sources._query import Match, Query, QuerySource, Retrieved, resolve_filters
@@ -50,6 +51,8 @@ class _Running:
     received: int = 0
     expected: int | None = None
     late: bool = False
+    unwanted: str = ""
+    """Why it was not fetched: no rule wants it."""
 
     def progress(self, received: int, expected: int | None) -> None:
         self.received, self.expected = received, expected
@@ -256,7 +259,9 @@ class Turn:
         now, error = datetime.now(UTC), future.exception()
         if error is None:
             result = future.result()
-            if result.whole:
+            if one.unwanted:
+                self._polls.unwanted(self.name, one.target, one.unwanted)
+            elif result.whole:
                 self._polls.fetched(self.name, one.target, result.received, now)
                 self._polls.peer_well(self.name)
                 self._processed += 1
@@ -318,7 +323,14 @@ class Turn:
 
 
 def _fetch(source: QuerySource, one: _Running, context: Context) -> Callable[[], Retrieved]:
-    return lambda: source.retrieve(one.target.match, context.intake(), one.stop, one.progress)
+    def work() -> Retrieved:
+        if source.looks_first:
+            one.unwanted = unwanted(context, source, one.target.match, one.stop)
+            if one.unwanted:
+                return Retrieved(0)
+        return source.retrieve(one.target.match, context.intake(), one.stop, one.progress)
+
+    return work
 
 
 def _sum(a: Seen, b: Seen) -> Seen:

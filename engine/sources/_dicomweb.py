@@ -24,7 +24,7 @@ from engine.errors import OutOfSpace, Permanent, Retry
 from engine.model import Incoming
 from engine.sources._query import Batches, Match, Progress, Query, QuerySource, Retrieved
 
-__all__ = ["attribute_id", "canonical", "fetch", "search", "try_query"]
+__all__ = ["attribute_id", "canonical", "fetch", "metadata", "search", "try_query"]
 
 _JSON = {"Accept": "application/dicom+json"}
 _HEAD = 132  # preamble and DICM
@@ -109,9 +109,9 @@ def _page(client: HttpClient, path: str, parameters: list[tuple[str, str]]) -> l
         page = json.loads(answer.content)
     except ValueError as e:
         kind = answer.headers.get("Content-Type", "no type")
-        raise Retry(f"The answer to the search is no DICOM JSON, but {kind}: {client.hide(str(e))}.") from e
+        raise Retry(f"The answer is no DICOM JSON, but {kind}: {client.hide(str(e))}.") from e
     if not isinstance(page, list) or not all(isinstance(one, dict) for one in page):
-        raise Retry("The answer to the search is JSON, but no list of matches: is the URL that of DICOMweb?")
+        raise Retry("The answer is JSON, but no list of what was asked for: is the URL that of DICOMweb?")
     return page
 
 
@@ -192,6 +192,11 @@ def fetch(
     elif match.instances is not None and batches.received + len(failed) < match.instances:
         words = words or f"The peer sent {batches.received} of the {match.instances} instances that it counted."
     return Retrieved(batches.received, match.instances, len(failed), words)
+
+
+def metadata(client: HttpClient, match: Match) -> list[Mapping[str, Any]]:
+    """The headers of everything of a match (PS3.18 10.4.1.1.2), as the server's JSON has them."""
+    return _page(client, f"{_retrieve_path(match)}/metadata", [])
 
 
 def _retrieve_path(match: Match) -> str:

@@ -238,6 +238,15 @@ class QuerySource(Source):
         """
         raise NotImplementedError
 
+    @property
+    def looks_first(self) -> bool:
+        """Whether the rules are to see a match's headers before it is fetched (`metadata`)."""
+        return False
+
+    def metadata(self, match: Match, stop: threading.Event) -> Iterator[Mapping[str, Any]]:
+        """The headers of a match's instances without pixels, as DICOM JSON (PS3.18 F). Raises Retry and Permanent."""
+        raise NotImplementedError
+
     def association(self, called_ae: str = "", source_ip: str = "") -> Association:
         """What rules see of a batch that was fetched."""
         return Association(source=self.name, source_kind=self.kind, called_ae=called_ae, source_ip=source_ip)

@@ -7,8 +7,8 @@ many instances as the server had counted. What breaks off is fetched again: what
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from typing import ClassVar, Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,7 +17,7 @@ from engine.connection.http import HttpClient, HttpSettings
 from engine.connection.probe import Step, reach, try_steps
 from engine.connection.tls import TlsClient
 from engine.model import Intake, Tick
-from engine.sources._dicomweb import fetch, search, try_query
+from engine.sources._dicomweb import fetch, metadata, search, try_query
 from engine.sources._query import Batches, Match, Progress, Query, QuerySource, Retrieved
 
 __all__ = ["DicomWeb"]
@@ -39,6 +39,9 @@ class DicomWeb(QuerySource):
     """For https: whose certificates count, and our own; for the token URL too."""
     http: HttpSettings = HttpSettings()
     """Time limits and proxy."""
+    look_first: bool = False
+    """Metadata first: the headers are asked for, and a study is fetched only when a rule (live or in shadow) matches one of
+    its images. A study that none matches stays there, counted as unmatched; a later rule gets it by a back-fill."""
     transfer_syntax: str = Field(default="*", max_length=64, pattern=r"^(\*|[0-9.]*)$", examples=["*"])
     """The transfer syntax asked for: `*` is as the server has it; empty asks for none, for servers that refuse `*`:
     they may then transcode."""
@@ -50,6 +53,14 @@ class DicomWeb(QuerySource):
     def retrieve(self, match: Match, intake: Intake, stop: threading.Event, progress: Progress) -> Retrieved:
         with self._client() as client, Batches(intake, self.association()) as batches:
             return fetch(client, match, batches, stop, progress, self.transfer_syntax)
+
+    @property
+    def looks_first(self) -> bool:
+        return self.look_first
+
+    def metadata(self, match: Match, stop: threading.Event) -> Iterator[Mapping[str, Any]]:
+        with self._client() as client:
+            yield from metadata(client, match)
 
     def check(self) -> list[Tick]:
         return try_steps([*reach(self.url, self.http, self.tls), Step("query right", lambda: try_query(self))])

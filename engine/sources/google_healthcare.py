@@ -7,8 +7,8 @@ whole and held as many instances as Google had counted. A quota that is used up 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from typing import ClassVar, Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -18,7 +18,7 @@ from engine.connection.probe import Step, reach, try_steps
 from engine.connection.tls import TlsClient
 from engine.model import Intake, Tick
 from engine.security.secret_references import SecretReference
-from engine.sources._dicomweb import fetch, search, try_query
+from engine.sources._dicomweb import fetch, metadata, search, try_query
 from engine.sources._query import Batches, Match, Progress, Query, QuerySource, Retrieved
 
 __all__ = ["GoogleHealthcare"]
@@ -49,6 +49,9 @@ class GoogleHealthcare(QuerySource):
         examples=["https://healthcare.googleapis.com"],
     )  # fmt: skip
     """Google's address: another one for a private endpoint, or for trying things out."""
+    look_first: bool = False
+    """Metadata first: the headers are asked for, and a study is fetched only when a rule (live or in shadow) matches one of
+    its images. A study that none matches stays there, counted as unmatched; a later rule gets it by a back-fill."""
     http: HttpSettings = HttpSettings()
     """Time limits and proxy."""
 
@@ -60,6 +63,14 @@ class GoogleHealthcare(QuerySource):
     def retrieve(self, match: Match, intake: Intake, stop: threading.Event, progress: Progress) -> Retrieved:
         with self._client() as client, Batches(intake, self.association()) as batches:
             return fetch(client, match, batches, stop, progress)
+
+    @property
+    def looks_first(self) -> bool:
+        return self.look_first
+
+    def metadata(self, match: Match, stop: threading.Event) -> Iterator[Mapping[str, Any]]:
+        with self._client() as client:
+            yield from metadata(client, match)
 
     def check(self) -> list[Tick]:
         return try_steps([*reach(self.endpoint, self.http, TlsClient()), Step("query right", lambda: try_query(self))])

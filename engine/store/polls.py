@@ -219,6 +219,12 @@ class Polls:
         with self.database.write() as connection:
             connection.execute(update(polled).where(_is(source, target.key)).values(values))
 
+    def unwanted(self, source: str, target: Target, words: str) -> None:
+        """No rule wants it: it is left where it is, until it changes or is asked for again."""
+        with self.database.write() as connection:
+            values = {"state": "unmatched", "words": words, "attributes": {}}
+            connection.execute(update(polled).where(_is(source, target.key)).values(values))
+
     # --- for people
 
     def counts(self) -> dict[str, dict[str, int]]:
@@ -240,7 +246,7 @@ class Polls:
         """What could not be fetched: given up ones, and those that are tried again."""
         query = (
             select(polled)
-            .where(polled.c.source == source, polled.c.state != "fetched", polled.c.words != "")
+            .where(polled.c.source == source, polled.c.state.in_(("waiting", "failed")), polled.c.words != "")
             .order_by(polled.c.state, polled.c.next_at)
             .limit(limit)
         )
@@ -257,7 +263,7 @@ class Polls:
 
     def retry(self, source: str, studies: Sequence[str], now: datetime) -> int:
         """Try again now what could not be fetched: of these studies, or all. Raises Missing when there is nothing."""
-        where = and_(polled.c.source == source, polled.c.words != "", polled.c.state != "fetched")
+        where = and_(polled.c.source == source, polled.c.words != "", polled.c.state.in_(("waiting", "failed")))
         if studies:
             where = and_(where, polled.c.study.in_(list(studies)))
         with self.database.write() as connection:

@@ -171,7 +171,7 @@ polled = Table(
     Column("study", String(64), primary_key=True),
     Column("series", String(64), primary_key=True),  # empty where whole studies are fetched
     Column("instance", String(64), primary_key=True),
-    Column("state", String(16), nullable=False),  # waiting, fetched, failed
+    Column("state", String(16), nullable=False),  # waiting, fetched, failed, unmatched
     Column("instances", Integer),  # as the peer counted last
     Column("fetched_instances", Integer),  # how many there were when it was fetched
     Column("received", Integer, nullable=False),
