@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 __all__ = [
-    "Association", "AwaitedMove", "Change", "Incoming", "Intake", "OpenBatch", "Outcome", "Receipt", "Report", "Tick", "Verdict",
+    "Association", "AwaitedMove", "Change", "Commitment", "CommitmentReport", "Commitments", "Incoming", "Intake", "OpenBatch",
+    "Outcome", "Receipt", "Report", "Tick", "Verdict",
 ]
 
 
@@ -83,11 +84,53 @@ class AwaitedMove(Protocol):
         """Nobody waits for it any more."""
 
 
+class Commitment(NamedTuple):
+    """An archive was asked to take responsibility for images that it has stored (PS3.4 J)."""
+
+    transaction_uid: str
+    destination: str
+    asked_at: float
+    """Seconds since 1970."""
+    images: dict[str, str]
+    """A mark of each image and of the content that it was sent with, and its SOP Instance UID."""
+
+
+class CommitmentReport(NamedTuple):
+    """What the archive said: the SOP Instance UIDs that it is responsible for now, and why it is not for others."""
+
+    committed: frozenset[str]
+    failed: dict[str, int]
+    """SOP Instance UID and Failure Reason (0008,1197)."""
+
+
+class Commitments(Protocol):
+    """Where a delivery and the listener that an archive reports to meet: durable, and shared by processes."""
+
+    def ask(self, commitment: Commitment) -> None:
+        """Note a request, before it is made."""
+
+    def open(self, destination: str) -> Iterable[Commitment]:
+        """What a destination was asked for and is not forgotten."""
+
+    def report(self, transaction_uid: str, report: CommitmentReport) -> bool:
+        """Note an answer; False when nobody has asked."""
+
+    def reported(self, transaction_uid: str) -> CommitmentReport | None:
+        """The answer, if it has come."""
+
+    def forget(self, transaction_uid: str) -> None:
+        """Nobody waits for it any more."""
+
+
 class Intake(Protocol):
     """Where a source puts what it receives: the spool's front door, handed to `Source.run`."""
 
     max_instances: int
     """A batch is sealed by its source when it holds this many (250): sending starts before receiving ends."""
+
+    @property
+    def commitments(self) -> Commitments:
+        """Where the reports of archives go."""
 
     def open(self, association: Association) -> OpenBatch:
         """Begin a batch. Raises OutOfSpace below the watermark."""

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from engine.component import AETitle
 from engine.connection.tls import TlsClient, secured, shown_until
+from engine.destinations._commitment import Committer, StorageCommitment
 from engine.destinations._dimse_sender import DimseSender
 from engine.destinations._transfer_syntax import TransferSyntaxPolicy
 from engine.destinations.base import Destination, Outgoing
@@ -26,7 +27,7 @@ from engine.dicom.network.store_scu import StoreScu
 from engine.dicom.network.uids import IMPLICIT_LITTLE_ENDIAN, VERIFICATION
 from engine.dicom.network.wire import ConnectionLost
 from engine.errors import Permanent, Retry
-from engine.model import Report, Tick
+from engine.model import Commitments, Report, Tick
 
 __all__ = ["Dimse"]
 
@@ -49,6 +50,9 @@ class Dimse(Destination):
     """TLS, with a certificate of ours mutual TLS; none: DICOM as plain text."""
     transfer_syntax: TransferSyntaxPolicy = TransferSyntaxPolicy()
     """Whether images are written in another transfer syntax."""
+    storage_commitment: StorageCommitment | None = None
+    """Whether an image counts as delivered only when the archive has committed itself to keep it; none: when it has
+    answered the C-STORE."""
     connect_timeout: float = Field(default=10.0, gt=0, le=600)
     """Seconds to wait for the TCP connection, and for the TLS handshake."""
     acse_timeout: float = Field(default=30.0, gt=0, le=600)
@@ -60,6 +64,19 @@ class Dimse(Destination):
 
     def deliver(self, outgoing: Sequence[Outgoing], report: Report, stop: threading.Event) -> None:
         DimseSender(self._peer(), self.transfer_syntax, report, stop).send(outgoing)
+
+    def attempt(
+        self, outgoing: Sequence[Outgoing], report: Report, stop: threading.Event, commitments: Commitments
+    ) -> None:
+        if self.storage_commitment is None:
+            self.deliver(outgoing, report, stop)
+            return
+
+        def send(images: Sequence[Outgoing], withhold: Report) -> None:
+            self.deliver(images, withhold, stop)
+
+        settings = self.storage_commitment
+        Committer(settings, self._peer(), self.name, commitments, send, stop).attempt(outgoing, report)
 
     def check(self) -> list[Tick]:
         tls = ["TLS"] if self.tls else []

@@ -17,7 +17,7 @@ from engine.dicom.source import Source
 from engine.errors import Permanent, Retry
 from engine.flow.recorder import Recorder
 from engine.flow.rows import Row
-from engine.model import Outcome, Receipt
+from engine.model import Commitments, Outcome, Receipt
 from engine.spool.ledger import Attempt, Ledger, LedgerState
 from engine.spool.plan import Plan, PlanDelivery, PlanItem
 from engine.spool.spool import Spool
@@ -92,7 +92,8 @@ def deliver(
         items = [item for item in items if not before.settled(item.index)]
         if items:
             ledger.begin(len(before.attempts) + 1)
-            _attempt(ledger, [_outgoing(folder, i) for i in items], destination, stop, now=now, jitter=jitter)
+            outgoing = [_outgoing(folder, i) for i in items]
+            _attempt(ledger, outgoing, destination, stop, spool.commitments, now=now, jitter=jitter)
             after = ledger.state()
             teller.tell(ledger, after, after.attempts[-1:], replayed=False)
         state = spool.settle(folder, plan, delivery, ledger)
@@ -108,6 +109,7 @@ def _attempt(
     items: list[Outgoing],
     destination: Destination,
     stop: threading.Event,
+    commitments: Commitments,
     *,
     now: Callable[[], datetime],
     jitter: Callable[[], float],
@@ -123,7 +125,7 @@ def _attempt(
 
     code, words, asked = "", "", None
     try:
-        destination.deliver(items, report, stop)
+        destination.attempt(items, report, stop, commitments)
     except Retry as e:
         code, words, asked = e.code, str(e), e.after
     except Permanent as e:

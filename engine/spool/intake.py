@@ -17,6 +17,7 @@ from engine.durable import fsync_dir
 from engine.errors import OutOfSpace
 from engine.model import Association
 from engine.spool.batch import LOCK, write_batch_file
+from engine.spool.commitments import SpoolCommitments
 from engine.spool.files import try_lock
 from engine.spool.moves import Moves, SpoolMove
 
@@ -139,6 +140,7 @@ class SpoolIntake:
         self.on_ready = on_ready
         self._min_free = min_free_bytes
         self._moves = Moves(spool / "moves")
+        self.commitments = SpoolCommitments(spool / "commitments")
 
     def require_space(self) -> None:
         """Raises OutOfSpace below the watermark, early enough that ledgers, routing and delivery can still write."""

@@ -25,6 +25,7 @@ import orjson
 from engine.durable import fsync_dir, write_durably
 from engine.errors import Conflict, Missing
 from engine.spool.batch import LOCK, BatchInfo, read_batch_file, remove_batch, write_batch_file
+from engine.spool.commitments import SpoolCommitments
 from engine.spool.files import locked, subfolders, try_lock
 from engine.spool.intake import SpoolIntake, hand_on
 from engine.spool.ledger import Ledger, LedgerState, read_state
@@ -46,6 +47,7 @@ class Spool:
         self.root = root
         self.node = node
         self.outbox = Outbox(root)
+        self.commitments = SpoolCommitments(root / "commitments")
 
     def make(self) -> None:
         """Make the folders. Raises OSError where that is not allowed."""

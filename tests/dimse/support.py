@@ -27,6 +27,7 @@ from engine.dicom.network.wire import Wire
 from engine.model import Association, Intake, Receipt
 from engine.sources.base import SourceStatus
 from engine.sources.dimse_listener import DimseListener
+from engine.spool.commitments import SpoolCommitments
 from engine.spool.moves import Moves, SpoolMove
 from tests.peers import free_port, wait_until
 
@@ -102,6 +103,10 @@ class FolderIntake:
 
     def awaited(self, originator: str, move_id: int, calling_ae: str) -> SpoolMove | None:
         return Moves(self.folder / "moves").find(originator, move_id, calling_ae)
+
+    @property
+    def commitments(self) -> SpoolCommitments:
+        return SpoolCommitments(self.folder / "commitments")
 
     @property
     def files(self) -> list[Path]:

@@ -10,7 +10,8 @@ from engine.dicom.network.pdu import ProtocolError, peer_text
 
 __all__ = [
     "C_CANCEL_RQ", "C_ECHO_RQ", "C_ECHO_RSP", "C_FIND_RQ", "C_FIND_RSP", "C_GET_RQ", "C_GET_RSP", "C_MOVE_RQ", "C_MOVE_RSP",
-    "C_STORE_RQ", "C_STORE_RSP", "NOTHING_SAID", "Command", "Counts", "decode_command", "encode_command",
+    "C_STORE_RQ", "C_STORE_RSP", "NOTHING_SAID", "N_ACTION_RQ", "N_ACTION_RSP", "N_EVENT_REPORT_RQ", "N_EVENT_REPORT_RSP",
+    "Command", "Counts", "decode_command", "encode_command",
 ]
 
 C_STORE_RQ: Final = 0x0001
@@ -24,6 +25,10 @@ C_MOVE_RSP: Final = 0x8021
 C_ECHO_RQ: Final = 0x0030
 C_ECHO_RSP: Final = 0x8030
 C_CANCEL_RQ: Final = 0x0FFF
+N_EVENT_REPORT_RQ: Final = 0x0100
+N_EVENT_REPORT_RSP: Final = 0x8100
+N_ACTION_RQ: Final = 0x0130
+N_ACTION_RSP: Final = 0x8130
 
 _WITH_PRIORITY = (C_STORE_RQ, C_GET_RQ, C_FIND_RQ, C_MOVE_RQ)
 _NO_DATA_SET = 0x0101
@@ -72,6 +77,14 @@ class Command:
     originator_id: int | None = None
     """(0000,1031) the Message ID of that C-MOVE."""
     counts: Counts = NOTHING_SAID
+    requested_class_uid: str = ""
+    """(0000,0003) in an N-ACTION: of the class that is asked."""
+    requested_instance_uid: str = ""
+    """(0000,1001) and of its instance."""
+    action_type: int | None = None
+    """(0000,1008)"""
+    event_type: int | None = None
+    """(0000,1002)"""
 
 
 def encode_command(command: Command) -> bytes:
@@ -80,6 +93,7 @@ def encode_command(command: Command) -> bytes:
     body = b"".join(
         (
             _uid(0x0002, command.sop_class_uid),
+            _uid(0x0003, command.requested_class_uid),
             _us(0x0100, command.field),
             _us(0x0110, command.message_id),
             _us(0x0120, command.responded_to),
@@ -89,6 +103,9 @@ def encode_command(command: Command) -> bytes:
             _us(0x0900, command.status),
             _element(0x0902, comment + b" " * (len(comment) % 2)) if comment else b"",
             _uid(0x1000, command.sop_instance_uid),
+            _uid(0x1001, command.requested_instance_uid),
+            _us(0x1002, command.event_type),
+            _us(0x1008, command.action_type),
             *(_us(0x1020 + i, count) for i, count in enumerate(command.counts)),
             _ae(0x1030, command.originator),
             _us(0x1031, command.originator_id),
@@ -126,6 +143,10 @@ def decode_command(data: bytes) -> Command:
         originator=_text(values, 0x1030),
         originator_id=_number(values, 0x1031),
         counts=Counts(*(_number(values, 0x1020 + i) for i in range(4))),
+        requested_class_uid=_text(values, 0x0003),
+        requested_instance_uid=_text(values, 0x1001),
+        action_type=_number(values, 0x1008),
+        event_type=_number(values, 0x1002),
     )
 
 

@@ -12,11 +12,12 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from engine.dicom.file_meta import encode_head
-from engine.dicom.network.command import C_CANCEL_RQ, C_ECHO_RQ, C_STORE_RQ, Command
+from engine.dicom.network.command import C_CANCEL_RQ, C_ECHO_RQ, C_STORE_RQ, N_EVENT_REPORT_RQ, Command
+from engine.dicom.network.commitment import LARGEST_REPORT, decode_report, event_response
 from engine.dicom.network.messages import Messages, Released
 from engine.dicom.network.negotiation import AcceptedContext
 from engine.dicom.network.pdu import ProtocolError, encode_abort, encode_release_rp
-from engine.dicom.network.uids import is_storage, is_uid
+from engine.dicom.network.uids import STORAGE_COMMITMENT, is_storage, is_uid
 from engine.dicom.network.wire import ConnectionLost
 from engine.errors import OutOfSpace, Refuse
 from engine.model import Association, AwaitedMove, Incoming, Intake, OpenBatch
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 _RESPONSE = 0x8000
 _SUCCESS = 0x0000
 _PROCESSING_FAILURE = 0x0110
+_INVALID_ARGUMENT = 0x0115
 _INVALID_SOP_INSTANCE = 0x0117
 _SOP_CLASS_NOT_SUPPORTED = 0x0122
 _UNRECOGNIZED_OPERATION = 0x0211
@@ -238,16 +240,47 @@ class StoreScp(Receiver):
             return
         if command.field & _RESPONSE:
             raise ProtocolError("a response came to a request that was not made")
+        if command.field == N_EVENT_REPORT_RQ:
+            self._hear(context, command)
+            return
         if command.has_data_set:
             _drain(self._messages.data_set(context))
         if command.field == C_CANCEL_RQ:
             return  # has no response; there is nothing to cancel here (PS3.7 9.3.2.3)
         if command.field != C_ECHO_RQ:
-            self._answer(context, command, _UNRECOGNIZED_OPERATION, "only C-STORE and C-ECHO are served here")
+            self._answer(context, command, _UNRECOGNIZED_OPERATION, "this service is not offered here")
         elif context not in self._contexts:
             self._answer(context, command, _SOP_CLASS_NOT_SUPPORTED, "this presentation context was not accepted")
         else:
             self._answer(context, command, _SUCCESS)
+
+    def _hear(self, context: int, command: Command) -> None:
+        """An archive reports what it commits itself to: it hears success only when that is on disk."""
+        data = bytearray()
+        for chunk in self._messages.data_set(context) if command.has_data_set else ():
+            data += chunk
+            if len(data) > LARGEST_REPORT:
+                raise ProtocolError("a storage commitment report is longer than 64 MB")
+        accepted = self._contexts.get(context)
+        if accepted is None or accepted.abstract_syntax != STORAGE_COMMITMENT:
+            status, words = _SOP_CLASS_NOT_SUPPORTED, "this presentation context was not accepted for reports"
+        else:
+            status, words = self._keep_report(bytes(data), accepted.transfer_syntax)
+        if status != _SUCCESS:
+            log.warning("%s did not take a storage commitment report of %s: %s", *self._names(), words)
+            self._failed(words)
+        self._messages.send(context, event_response(command, status, words))
+
+    def _keep_report(self, data: bytes, transfer_syntax: str) -> tuple[int, str]:
+        try:
+            transaction, report = decode_report(data, transfer_syntax)
+            if self._intake.commitments.report(transaction, report):
+                return _SUCCESS, ""
+        except ValueError as e:
+            return _INVALID_ARGUMENT, str(e)
+        except OSError as e:
+            return _PROCESSING_FAILURE, f"the report could not be kept: {e.strerror}"
+        return _PROCESSING_FAILURE, "no such transaction is awaited here"
 
     def _association_of(self, command: Command) -> Association:
         key = (command.originator, command.originator_id or 0)
