@@ -12,6 +12,7 @@ import json
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
@@ -22,7 +23,7 @@ from engine.dicom.paths import TagPath
 from engine.dicom.vr import BINARY, NUMBERS
 from engine.errors import OutOfSpace, Permanent, Retry
 from engine.model import Incoming
-from engine.sources._query import Batches, Match, Progress, Query, QuerySource, Retrieved
+from engine.sources._query import Batches, Match, Progress, Query, QuerySource, Retrieved, patients_of
 
 __all__ = ["attribute_id", "canonical", "fetch", "metadata", "search", "try_query"]
 
@@ -37,9 +38,13 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 def search(client: HttpClient, query: Query, page_size: int, stop: threading.Event) -> Iterator[Match]:
     """The matches of a query, page by page, each once. Raises Retry and Permanent as the client does."""
+    if query.level == "patient":  # DICOMweb knows no such resource
+        found = patients_of(query, lambda studies: search(client, studies, page_size, stop))
+        yield from islice(found, query.offset, query.offset + query.limit if query.limit else None)
+        return
     path, fixed = _search_path(query)
     parameters = _parameters(query, fixed)
-    known: set[tuple[str, ...]] = set()
+    known: set[tuple[str, str, str]] = set()
     offset, left = query.offset, query.limit or None
     while not stop.is_set() and left != 0:
         size = page_size if left is None else min(page_size, left)
@@ -47,10 +52,9 @@ def search(client: HttpClient, query: Query, page_size: int, stop: threading.Eve
         fresh = 0
         for attributes in page:
             match = Match(query.level, fixed | canonical(attributes))
-            identity = match.uids if query.level != "patient" else (match.text("PatientID"), match.text("IssuerOfPatientID"))
-            if identity in known:
+            if match.uids in known:
                 continue
-            known.add(identity)
+            known.add(match.uids)
             fresh += 1
             yield match
             if left is not None:
@@ -70,8 +74,6 @@ def try_query(source: QuerySource) -> str:
 
 def _search_path(query: Query) -> tuple[str, dict[str, Any]]:
     """The resource (PS3.18 10.6.1), and what the path says already: servers need not repeat it in their answers."""
-    if query.level == "patient":
-        raise Permanent("DICOMweb has no patients to be asked for: ask for studies, with the PatientID as a filter.")
     fixed: dict[str, Any] = {}
     path = ""
     for tag, resource, above in (("0020000D", "studies", "study"), ("0020000E", "series", "series")):

@@ -8,9 +8,9 @@ from typing import Any
 from engine.dicom.network.models import LEVELS, UNIQUE_KEYS, Model
 from engine.dicom.paths import TagPath
 from engine.errors import Invalid, Problem
-from engine.sources._query import ALWAYS_WANTED, Match, Query
+from engine.sources._query import Match, Query, patients_of
 
-__all__ = ["QUERY_LEVEL", "Ask", "keys_of", "matches", "patients"]
+__all__ = ["QUERY_LEVEL", "Ask", "keys_of", "matches"]
 
 Ask = Callable[[Mapping[int, str]], Iterator[dict[str, Any]]]
 """One C-FIND: keys to matches."""
@@ -46,22 +46,10 @@ def matches(query: Query, model: Model, ask: Ask) -> Generator[Match]:
     filters = {_tag(path, text): text.strip() for path, text in query.filters.items()}
     wanted = [_tag(path) for path in query.wanted]
     if query.level not in model.levels:
-        yield from patients(query, model, ask)
+        yield from patients_of(query, lambda studies: matches(studies, model, ask))
         return
     for found in _descend(query.level, filters, wanted, model, ask):
         yield Match(query.level, found)
-
-
-def patients(query: Query, model: Model, ask: Ask) -> Iterator[Match]:
-    """Patients where the root model has no such level: each once, as their studies show them."""
-    seen = set()
-    wanted = tuple(dict.fromkeys((*ALWAYS_WANTED["patient"], *query.fields)))
-    for study in matches(Query("study", query.filters, wanted), model, ask):
-        key = (study.text("PatientID"), study.text("IssuerOfPatientID"))
-        if key not in seen:
-            seen.add(key)
-            keep = {t: v for t, v in study.attributes.items() if t[:4] == "0010" or t == "00080005"}
-            yield Match("patient", keep)
 
 
 def _descend(

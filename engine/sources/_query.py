@@ -24,7 +24,7 @@ from engine.sources.base import Source
 
 __all__ = [
     "ALWAYS_WANTED", "Attributes", "Batches", "Level", "Match", "Progress", "Query", "QuerySource", "Retrieved",
-    "resolve_filters",
+    "patients_of", "resolve_filters",
 ]
 
 Level = Literal["patient", "study", "series", "instance"]
@@ -119,6 +119,18 @@ class Match:
             "level": self.level, "study_instance_uid": study, "series_instance_uid": series, "sop_instance_uid": instance,
             "instances": self.instances, "attributes": dict(self.attributes),
         }  # fmt: skip
+
+
+def patients_of(query: Query, studies: Callable[[Query], Iterator[Match]]) -> Iterator[Match]:
+    """Patients as their studies show them, each once: for peers that cannot be asked for patients. Limit and offset are
+    the caller's."""
+    seen = set()
+    wanted = tuple(dict.fromkeys((*ALWAYS_WANTED["patient"], *query.fields)))
+    for study in studies(Query("study", query.filters, wanted)):
+        patient = study.text("PatientID"), study.text("IssuerOfPatientID")
+        if patient not in seen:
+            seen.add(patient)
+            yield Match("patient", {t: v for t, v in study.attributes.items() if t[:4] == "0010" or t == "00080005"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,8 @@ def test_every_kind_answers_in_one_shape_and_every_script(place: Place, source: 
     uids = {"StudyInstanceUID": first["study_instance_uid"], "SeriesInstanceUID": series[0]["series_instance_uid"]}
     images = place.query(source, "instance", **uids)["matches"]
     assert len(images) in (2, 3)
+    patients = place.query(source, "patient", PatientID="LATIN")["matches"]
+    assert [m["attributes"]["00100010"]["Value"] for m in patients] == [[NAMES["LATIN"][1]]]
     assert all(m["sop_instance_uid"] for m in images)
 
 

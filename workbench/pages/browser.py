@@ -13,6 +13,7 @@ from workbench.client import Refused
 
 PAGE = 100
 SECONDS = 30.0
+HIDDEN = "***"
 
 
 def asked() -> dict[str, Any]:
@@ -91,8 +92,8 @@ def results() -> None:
         if below and st.button(
             f"Show its {LEVELS[below].lower()}", disabled=len(chosen) != 1, icon=":material/subdirectory_arrow_right:"
         ):
-            go_down(now, chosen[0], below)
-            st.rerun()
+            if go_down(now, chosen[0], below):
+                st.rerun()
         paging(now)
         first = now["offset"] + 1
         st.caption(f"{first:,} to {now['offset'] + len(matches):,}" + (", and more" if now["answer"]["more"] else ""))
@@ -110,17 +111,22 @@ def crumbs(now: Mapping[str, Any]) -> None:
         st.caption(f"› {LEVELS[now['level']]}")
 
 
-def go_down(now: Mapping[str, Any], match: Mapping[str, Any], below: str) -> None:
+def go_down(now: Mapping[str, Any], match: Mapping[str, Any], below: str) -> bool:
+    """Ask for what is below a match; False: it cannot be asked for."""
     filters = {
         "PatientID": browsing.value(match, "PatientID") or now["filters"].get("PatientID", ""),
         "StudyInstanceUID": match["study_instance_uid"],
         "SeriesInstanceUID": match["series_instance_uid"],
     }
-    if filters["PatientID"] == "***" or filters["StudyInstanceUID"]:
+    if filters["StudyInstanceUID"]:
         del filters["PatientID"]
+    elif filters["PatientID"] == HIDDEN:
+        st.toast("Your role does not see who the patients are: look for studies instead.", icon=":material/visibility_off:")
+        return False
     label = f"{LEVELS[now['level']]} › {browsing.label_of(match)}"
     step = {"label": label, "level": now["level"], "filters": now["filters"], "offset": now["offset"]}
     ask(now["source"], below, {tag: uid for tag, uid in filters.items() if uid}, way=[*now["way"], step])
+    return True
 
 
 def paging(now: Mapping[str, Any]) -> None:
