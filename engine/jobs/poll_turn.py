@@ -70,6 +70,7 @@ class Turn:
         self._over = threading.Event()
         self._holder = f"{context.settings.instance_id}/{process_token()}"
         self._running: dict[Future[Retrieved], _Running] = {}
+        self._ask_job: Future[None] | None = None
         self._next_begin = 0.0
         self._asking: int | None = None
         self._processed = self._failed = 0
@@ -81,7 +82,7 @@ class Turn:
         heart = threading.Thread(target=self._beat, name=f"poll-{self.name}-beat", daemon=True)
         heart.start()
         try:
-            with ThreadPoolExecutor(16, thread_name_prefix=f"fetch-{self.name}") as pool:
+            with ThreadPoolExecutor(17, thread_name_prefix=f"fetch-{self.name}") as pool:
                 try:
                     self._work(pool)
                 finally:
@@ -104,11 +105,11 @@ class Turn:
             did = False
             if working and source is not None:
                 at = next_poll(source, state)
-                if at is not None and at <= now:
-                    did = self._ask(source, state)
-                did = self._launch(pool, source) or did
-                did = did or self._walk_backfills(source, state)
-            if self._running:
+                if at is not None and at <= now and self._ask_job is None:  # beside the fetching: a query may take long
+                    self._ask_job = pool.submit(self._ask, source, state)
+                did = self._launch(pool, source)
+                did = did or (self._ask_job is None and self._walk_backfills(source, state))
+            if self._running or self._ask_job is not None:
                 self._reap(0.2)
             elif not did:
                 return
@@ -146,8 +147,8 @@ class Turn:
 
     # --- asking
 
-    def _ask(self, source: QuerySource, state: Poller) -> bool:
-        """The poll's own query. False: the peer is away, or we were told to stop."""
+    def _ask(self, source: QuerySource, state: Poller) -> None:
+        """The poll's own query."""
         begun = datetime.now(UTC)
         quiet = timedelta(seconds=source.quiet_seconds)
         seen, error = Seen(0, 0, 0, 0), ""
@@ -166,17 +167,18 @@ class Turn:
             seen = _sum(seen, self._polls.see(self.name, chunk, begun, quiet=quiet))
         except Exception as e:  # noqa: BLE001  (a site's own kind may raise anything: its page has to say so)
             self._record(source, found=self._asking, words=self._away(state, e))
-            return False
+            return
         finally:
             self._asking = None
         if self._stopping().is_set():
-            return False
+            return
         if seen.unusable:
             error = error or f"{seen.unusable} matches have no UID that can be asked for: they are left out."
-        next_at = begun + timedelta(seconds=source.poll_seconds) if source.poll_seconds else None
-        self._polls.asked(self.name, seen, begun, next_at, error)
+        ended, interval = datetime.now(UTC), timedelta(seconds=source.poll_seconds)
+        # A query that takes longer than the interval is followed by a pause as long as itself.
+        next_at = max(begun + interval, ended + min(interval, ended - begun)) if interval else None
+        self._polls.asked(self.name, seen, ended, next_at, error)
         self._record(source, found=seen.found, queued=seen.queued, words=error)
-        return True
 
     def _walk_backfills(self, source: QuerySource, state: Poller) -> bool:
         """The next step of a running back-fill, when what it found so far is fetched. True: there was one."""
@@ -241,9 +243,13 @@ class Turn:
         return bool(targets)
 
     def _reap(self, seconds: float) -> None:
-        done = wait(self._running, timeout=seconds, return_when=FIRST_COMPLETED).done
-        for future in done:
-            self._settle(self._running.pop(future), future)
+        futures: list[Future[Any]] = [*self._running, *filter(None, [self._ask_job])]
+        for future in wait(futures, timeout=seconds, return_when=FIRST_COMPLETED).done:
+            if future is self._ask_job:
+                self._ask_job = None
+                future.result()
+            else:
+                self._settle(self._running.pop(future), future)
         for one in self._running.values():
             source = self._source()
             if source is None or self._stopping().is_set():

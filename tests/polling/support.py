@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 import threading
+import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -73,6 +75,9 @@ class Site:
 
     def counts(self, source: str = "pacs") -> dict[str, int]:
         return self.polls.counts().get(source, {})
+
+    def until_at_least(self, fetched: int, timeout: float = 60) -> None:
+        wait_until(lambda: self.counts().get("fetched", 0) >= fetched, timeout, f"{fetched} studies")
 
     def until(self, timeout: float = 60, **counts: int) -> None:
         """Wait until the source's counts are these."""
@@ -152,12 +157,13 @@ def instance(
 
 
 def put(orthanc_url: str, images: Iterable[bytes]) -> list[bytes]:
-    """Store images in Orthanc; gives them back."""
-    out = []
-    with httpx.Client(timeout=60, trust_env=False) as client:
-        for image in images:
-            client.post(f"{orthanc_url}/instances", content=image).raise_for_status()
-            out.append(image)
+    """Store images in Orthanc, all of them in one request; gives them back."""
+    out = list(images)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for n, image in enumerate(out):
+            archive.writestr(f"{n:06d}.dcm", image)
+    httpx.post(f"{orthanc_url}/instances", content=packed.getvalue(), timeout=900, trust_env=False).raise_for_status()
     return out
 
 

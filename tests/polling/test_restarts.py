@@ -30,7 +30,11 @@ class Worker:
         env = {**os.environ, "PYTHONPATH": str(ROOT)}
         self._process = subprocess.Popen([sys.executable, "-m", "tests.polling.drain", str(home)], env=env)
 
-    def kill(self) -> None:
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """kill -9."""
         self._process.send_signal(signal.SIGKILL)
         self._process.wait(30)
 
@@ -70,27 +74,28 @@ def studies_in(site: Site) -> Counter[str]:
     return Counter(str(pydicom.dcmread(f, stop_before_pixels=True).StudyInstanceUID) for f in site.files())
 
 
-@pytest.mark.parametrize("count", [60, pytest.param(3000, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
-def test_a_worker_killed_in_the_middle_loses_and_repeats_nothing(home: Path, pacs: str, count: int) -> None:
-    """Pages of a third (of 100 in the long form), new studies coming in, kill -9 three times."""
+LONG = pytest.param(3000, 3, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])
+
+
+@pytest.mark.parametrize(("count", "kills"), [(60, 1), LONG])
+def test_a_worker_killed_in_the_middle_loses_and_repeats_nothing(home: Path, pacs: str, count: int, kills: int) -> None:
+    """Pages of a third (of 100 in the long form), new studies coming in, kill -9 in between."""
     first, later = range(1, count + 1), range(count + 1, count + 1 + count // 10)
     put(pacs, (instance(n) for n in first))
     site = Site(home)
     site.configure(dicomweb(pacs, page_size=min(100, count // 3), parallel=2, poll_seconds=1))
-    coming = threading.Thread(target=lambda: put(pacs, (instance(n) for n in later)))
+    coming = threading.Thread(target=lambda: [put(pacs, [instance(n)]) for n in later])
     coming.start()
-    for quarter in (1, 2, 3):
-        worker = Worker(home)
-        goal = count * quarter // 4
-        wait_until(lambda goal=goal: site.counts().get("fetched", 0) >= goal, 600, f"{goal} studies")  # type: ignore[misc]
-        worker.kill()
+    for goal in (count * n // (kills + 1) for n in range(1, kills + 1)):
+        with Worker(home):
+            site.until_at_least(goal, 600)
     coming.join()
     site.context.spool.adopt_orphans()
     with site.polling():
         site.until(fetched=len(first) + len(later), waiting=0, timeout=600)
     got = studies_in(site)
     assert set(got) == {study_uid(n) for n in (*first, *later)}, "each study"
-    assert sum(got.values()) - len(got) <= 3 * 2, "of what was in flight when it was killed, three times two"
+    assert sum(got.values()) - len(got) <= kills * 2, "of what was in flight when it was killed: two each time"
     assert set(sums(site.files())) == set(sums([instance(n) for n in (*first, *later)])), "byte for byte"
 
 
@@ -119,9 +124,8 @@ def test_a_back_fill_goes_on_where_it_was_killed(home: Path, pacs: str) -> None:
     site = Site(home)
     site.configure(dicomweb(pacs, poll_seconds=0))
     one = site.backfills.create("pacs", days[0], days[-1], who="test", now=datetime.now(UTC))
-    worker = Worker(home)
-    wait_until(lambda: site.backfills.get(one.id).next_day > days[3], 60, "the fourth day")
-    worker.kill()
+    with Worker(home):
+        wait_until(lambda: site.backfills.get(one.id).next_day > days[3], 60, "the fourth day")
     assert site.backfills.get(one.id).state == "running"
     site.context.spool.adopt_orphans()
     site.poll()
