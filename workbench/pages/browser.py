@@ -89,11 +89,10 @@ def results() -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         fetch_button(now, chosen)
         below = BELOW.get(now["level"])
-        if below and st.button(
-            f"Show its {LEVELS[below].lower()}", disabled=len(chosen) != 1, icon=":material/subdirectory_arrow_right:"
-        ):
-            if go_down(now, chosen[0], below):
-                st.rerun()
+        words = f"Show its {LEVELS[below].lower()}" if below else ""
+        icon = ":material/subdirectory_arrow_right:"
+        if below and st.button(words, disabled=len(chosen) != 1, icon=icon) and go_down(now, chosen[0], below):
+            st.rerun()
         paging(now)
         first = now["offset"] + 1
         st.caption(f"{first:,} to {now['offset'] + len(matches):,}" + (", and more" if now["answer"]["more"] else ""))

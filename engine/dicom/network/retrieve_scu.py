@@ -27,7 +27,7 @@ from engine.dicom.network.requestor import MAX_CONTEXTS, Peer
 from engine.dicom.network.status import PENDING, query_failure, query_words
 from engine.dicom.network.store_scp import Receiver
 from engine.dicom.network.wire import ConnectionLost
-from engine.errors import Hold, Retry
+from engine.errors import Hold, OutOfSpace, Retry
 from engine.model import Association, Intake
 
 __all__ = ["MOST_CLASSES", "Retrieval", "RetrieveScu"]
@@ -122,7 +122,8 @@ class RetrieveScu(QueryScu):
     ) -> Retrieval:
         """Have the peer send what the keys name on this association, into the spool.
 
-        Raises as `move` does; whatever happens, what was answered with success is durable and handed on.
+        Raises as `move` does, and OutOfSpace when the spool has no room; whatever happens, what was answered with
+        success is durable and handed on.
         """
         context = self._context(self._sop_class)
         request = Command(C_GET_RQ, message_id=self._next_id(), has_data_set=True, sop_class_uid=self._sop_class)
@@ -144,6 +145,8 @@ class RetrieveScu(QueryScu):
                 if command.field != C_GET_RSP or command.responded_to != self._message_id or command.status is None:
                     raise ProtocolError("the peer's response does not belong to the request, or has no status")
                 if self._over(context, command, done):
+                    if receiver.full:
+                        raise OutOfSpace(f"Not every image could be kept: {refused[-1]}.")
                     if refused:
                         done.words = f"{done.words} Here: {refused[0]}.".strip()
                     return done

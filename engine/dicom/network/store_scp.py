@@ -34,6 +34,7 @@ _INVALID_SOP_INSTANCE = 0x0117
 _SOP_CLASS_NOT_SUPPORTED = 0x0122
 _UNRECOGNIZED_OPERATION = 0x0211
 _CANNOT_UNDERSTAND = 0xC000
+_NO_ROOM_STATUS = OutOfSpace("").status
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _FLUSH_EVERY = 64 << 20
 """Bytes after which a huge data set is written to disk: its commit must not outlast the sender's patience."""
@@ -73,6 +74,8 @@ class Receiver:
         self._batch_of = association
         self.count = 0
         """Instances stored."""
+        self.full = False
+        """Whether an instance was refused because the spool has no room."""
 
     def seal(self) -> None:
         """Hand on what was received, if anything."""
@@ -90,6 +93,7 @@ class Receiver:
             self.count += 1
             self._stored(command.sop_instance_uid)
         else:
+            self.full = self.full or status == _NO_ROOM_STATUS
             log.warning("%s refused an instance of %s: %s", *self._names(), words)
             self._failed(words)
         self._answer(context, command, status, words)
@@ -153,7 +157,7 @@ class Receiver:
         if isinstance(error, Refuse):
             return error.status, str(error)
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
-            return OutOfSpace("").status, "no space is left on the disk of the spool"
+            return _NO_ROOM_STATUS, "no space is left on the disk of the spool"
         log.error("%s could not store an instance of %s", *self._names(), exc_info=error)
         return _PROCESSING_FAILURE, f"could not be stored: {type(error).__name__}"
 
