@@ -6,6 +6,8 @@ Nothing here imports the engine. Errors come as ApiError, with the sentence and 
 from __future__ import annotations
 
 import json
+import os
+import ssl
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -70,7 +72,9 @@ class Client:
         self._refresh = ""
         self._lock = threading.Lock()
         self._families: dict[str, Any] = {}
-        self._http = httpx.Client(base_url=f"{self.url}/api/v1", timeout=timeout, trust_env=False)
+        self._http = httpx.Client(
+            base_url=f"{self.url}/api/v1", timeout=timeout, trust_env=False, verify=_authorities(self.url)
+        )
 
     # signing in and out
 
@@ -213,6 +217,13 @@ def _rows(answer: Any, family: str) -> Sequence[dict[str, Any]]:
 def _problems(body: Any) -> list[Problem]:
     found = body.get("problems", []) if isinstance(body, dict) else []
     return [Problem(tuple(p.get("loc", ())), str(p.get("words", ""))) for p in found]
+
+
+def _authorities(url: str) -> ssl.SSLContext | bool:
+    """Who may vouch for the API: a file of ours (AXIOM_TLS_CA), else the authorities of this machine."""
+    if not url.startswith("https:"):
+        return True
+    return ssl.create_default_context(cafile=os.environ.get("AXIOM_TLS_CA") or None)
 
 
 def _error(answer: httpx.Response, url: str) -> ApiError:

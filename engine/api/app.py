@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 
 import uvicorn
 from fastapi import FastAPI
+from pydantic import ValidationError
 from starlette.middleware.cors import CORSMiddleware
 
 from engine import __version__
@@ -33,6 +34,7 @@ from engine.api.routes import (
     signing_in,
 )
 from engine.component import import_site_kinds
+from engine.connection.tls import TlsServer
 from engine.errors import AxiomError
 from engine.settings import Settings
 
@@ -97,12 +99,26 @@ def serve(settings: Settings) -> None:
 
 def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     """How it is served: bounded headers, no access log of the server's own (addresses may name patients)."""
+    tls = _tls(settings)
     return uvicorn.Config(
-        app, port=settings.api_port, log_config=None, access_log=False, server_header=False,
+        app, ssl_context_factory=(lambda _config, _default: tls.following_context()) if tls else None,
+        port=settings.api_port, log_config=None, access_log=False, server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS, proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=settings.trusted_proxies or None,
         http="h11", h11_max_incomplete_event_size=64 * 1024,  # the other parser does not bound headers
     )  # fmt: skip
+
+
+def _tls(settings: Settings) -> TlsServer | None:
+    """Raises AxiomError in words when the certificate cannot be used."""
+    if not settings.tls_certificate:
+        return None
+    try:
+        tls = TlsServer(certificate=settings.tls_certificate, private_key=settings.tls_key or None)
+    except ValidationError as e:
+        raise AxiomError(f"AXIOM_TLS_CERTIFICATE or AXIOM_TLS_KEY: {e.errors()[0]['msg'].partition(', ')[2]}") from e
+    tls.context()
+    return tls
 
 
 def _listen(host: str, port: int) -> socket.socket:

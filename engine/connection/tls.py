@@ -117,6 +117,19 @@ class TlsServer(ConfigModel):
         """The context as the references say now: the same one until what they name changes. Raises Retry in words."""
         return context_of(("server", *self._parts(), self.require_client_certificate), self._parts(), self._build)
 
+    def following_context(self) -> ssl.SSLContext:
+        """One context for a server that keeps the one it is given: each handshake is made with what the references say then.
+
+        Raises Retry in words.
+        """
+        first = self.context()
+
+        def follow(sock: ssl.SSLSocket | ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+            sock.context = self.context()
+
+        first.sni_callback = follow
+        return first
+
     def certificates(self) -> list[Certificate]:
         """Our certificates and authorities with the end of each. Raises Retry in words."""
         return ends_of(self._parts())
