@@ -35,6 +35,8 @@ def _words(state: Mapping[str, Any]) -> str:
     if state["error"]:
         return str(state["error"])
     words = [f"{state['fetched']:,} fetched"]
+    if state.get("unmatched"):
+        words.append(f"{state['unmatched']:,} that no rule wants left there")
     if state["state"] == "asking":
         words.append(f"{state['asking']:,} found so far")
     elif state["state"] == "fetching":

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Polling"]
 
-_NOTHING = {"waiting": 0, "fetched": 0, "failed": 0, "retrying": 0}
+_NOTHING = {"waiting": 0, "fetched": 0, "failed": 0, "retrying": 0, "unmatched": 0}
 
 
 class Polling:

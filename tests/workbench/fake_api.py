@@ -29,6 +29,7 @@ from engine.crosswalk.map import CrosswalkMap
 from engine.fields import describe
 from engine.rules.model import Ruleset, Schedule
 from tests.workbench import fake_site
+from tests.workbench.fake_browser import add_browser
 from tests.workbench.fake_pollers import poller_routes
 
 __all__ = ["FakeApi", "serve"]
@@ -134,6 +135,7 @@ def _app(state: FakeApi) -> FastAPI:
 
     _auth_routes(app, state)
     _work_routes(app, state)
+    add_browser(app, state)
     poller_routes(app, state)
     _crud_routes(app, state)
     return app
