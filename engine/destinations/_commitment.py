@@ -25,9 +25,12 @@ from engine.dicom.network.wire import ConnectionLost
 from engine.errors import Permanent, Retry
 from engine.model import Commitment, CommitmentReport, Commitments, Outcome, Receipt, Report
 
-__all__ = ["Committer", "StorageCommitment"]
+__all__ = ["Committer", "StorageCommitment", "ask_whether_offered"]
 
 _LOOK_EVERY = 0.2
+_NOT_OFFERED = (
+    "{} offers no storage commitment: name the AE that does, or switch storage commitment off for this destination."
+)
 _NOT_HERE = 0x0112  # no such object instance: the archive has lost it, so it is sent again
 
 
@@ -58,9 +61,7 @@ class Committer:
         stop: threading.Event,
     ) -> None:
         self._settings = settings
-        self._peer = replace(
-            peer, called_ae=(settings.ae_title or peer.called_ae).strip(), port=settings.port or peer.port
-        )
+        self._peer = _asked_peer(settings, peer)
         self._destination = destination
         self._commitments = commitments
         self._send = send
@@ -134,9 +135,8 @@ class Committer:
         with CommitmentScu(self._peer) as scu:
             if not scu.offered:
                 raise Permanent(
-                    f"{self._peer.called_ae} has stored the images, but offers no storage commitment: name the AE that does, "
-                    "or switch storage commitment off for this destination.", code_of(0x0122),
-                )  # fmt: skip
+                    f"The images are stored there, but {_NOT_OFFERED.format(self._peer.called_ae)}", code_of(0x0122)
+                )
             status, comment = scu.ask(uid, [(one.sop_class_uid, one.sop_instance_uid) for one in sent])
             if status:
                 words = f"{self._peer.called_ae} has stored the images, but commits nothing: {status_words(status, comment)}"
@@ -154,6 +154,19 @@ class Committer:
                 if elsewhere is not None or left <= 0:
                     return elsewhere
         return None
+
+
+def ask_whether_offered(settings: StorageCommitment, peer: Peer) -> str:
+    """For checks: in words that it is. Raises Retry or Permanent when it is not, or when nobody answers."""
+    asked = _asked_peer(settings, peer)
+    with CommitmentScu(asked) as scu:
+        if scu.offered:
+            return f"{asked.called_ae} offers it; its report needs a listener of ours, which it has to know"
+    raise Permanent(_NOT_OFFERED.format(asked.called_ae))
+
+
+def _asked_peer(settings: StorageCommitment, peer: Peer) -> Peer:
+    return replace(peer, called_ae=(settings.ae_title or peer.called_ae).strip(), port=settings.port or peer.port)
 
 
 def fingerprint(one: Outgoing) -> str:

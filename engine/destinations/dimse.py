@@ -2,7 +2,8 @@
 
 Guarantee: confirmed when the peer answered success, a warning, or that it has the instance already (duplicate). Out of
 resources (A7xx), failures of the moment and lost connections are tried again; other statuses are the peer's last word.
-A SOP class or transfer syntax that the peer does not accept refuses those instances alone (0x0122).
+A SOP class or transfer syntax that the peer does not accept refuses those instances alone (0x0122). With storage
+commitment it is confirmed when the archive has reported that it keeps the instance, and not before.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pydantic import Field
 
 from engine.component import AETitle
 from engine.connection.tls import TlsClient, secured, shown_until
-from engine.destinations._commitment import Committer, StorageCommitment
+from engine.destinations._commitment import Committer, StorageCommitment, ask_whether_offered
 from engine.destinations._dimse_sender import DimseSender
 from engine.destinations._transfer_syntax import TransferSyntaxPolicy
 from engine.destinations.base import Destination, Outgoing
@@ -80,7 +81,8 @@ class Dimse(Destination):
 
     def check(self) -> list[Tick]:
         tls = ["TLS"] if self.tls else []
-        names = ["name resolves", "port open", *tls, "association accepted", "C-ECHO"]
+        commitment = ["storage commitment"] if self.storage_commitment else []
+        names = ["name resolves", "port open", *tls, "association accepted", *commitment, "C-ECHO"]
         ticks: list[Tick] = []
         try:
             for words in self._try():
@@ -106,6 +108,8 @@ class Dimse(Destination):
             )
         with StoreScu(peer, [(VERIFICATION, IMPLICIT_LITTLE_ENDIAN)], sock) as scu:
             yield f"{self.ae_title} takes associations from {self.calling_ae_title}"
+            if self.storage_commitment:
+                yield ask_whether_offered(self.storage_commitment, peer)
             answer = scu.echo() if scu.contexts else None
         if answer is None:
             raise _NotApplicable("the peer does not answer C-ECHO, which is its right")

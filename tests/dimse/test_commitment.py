@@ -222,8 +222,12 @@ def test_an_archive_that_cannot_commit_is_named_and_nothing_counts_as_delivered(
         receipts, report = collect()
         with pytest.raises(Permanent, match="offers no storage commitment"):
             to(port).attempt(images(), report, STOP, commitments)
+        [tick] = [t for t in to(port).check() if t.name == "storage commitment"]
+        assert tick.ok is False and "offers no storage commitment" in tick.words
         assert receipts == [] and not list(commitments.open("archive"))
     with archive() as (peer, port):
+        [tick] = [t for t in to(port).check() if t.name == "storage commitment"]
+        assert tick.ok and "ARCHIVE offers it" in tick.words
         peer.action_status = 0x0213
         receipts, words = attempt(to(port), images(), commitments)
         assert receipts == [] and "commits nothing: Failure: Resource limitation" in words
