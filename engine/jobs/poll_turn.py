@@ -237,7 +237,7 @@ class Turn:
                 self._stop.wait(min(rest, 0.2))
                 return True
             if source.per_minute:
-                self._next_begin = max(self._next_begin, time.monotonic() - 1.0) + 60.0 / source.per_minute
+                self._next_begin = max(self._next_begin, time.monotonic()) + 60.0 / source.per_minute
             one = _Running(target)
             self._running[pool.submit(_fetch(source, one, self._context))] = one
         return bool(targets)
