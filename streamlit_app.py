@@ -8,7 +8,7 @@ from workbench import parts, signin
 from workbench.brand import ICON
 
 PAGES = {
-    "": [("today", "Today", "home"), ("instance", "Find an image", "search")],
+    "": [("today", "Today", "home"), ("instance", "Find an image", "search"), ("browser", "Data browser", "travel_explore")],
     "Needs a person": [("held", "Held", "front_hand"), ("deliveries", "Deliveries", "outbox")],
     "Set up": [
         ("rules", "Rules", "alt_route"),

@@ -25,7 +25,8 @@ from pathlib import Path
 
 from benchmarks.dimse import CT, EXPLICIT, compare, corpus, dcmtk
 from engine.destinations.base import Outgoing
-from engine.dicom.network.store_scu import Peer, StoreScu
+from engine.dicom.network.requestor import Peer
+from engine.dicom.network.store_scu import StoreScu
 from engine.sources.base import SourceStatus
 from engine.sources.dimse_listener import DimseListener
 from engine.spool.intake import SpoolIntake

@@ -157,6 +157,11 @@ def _cross_problems(c: Configuration) -> Iterator[Problem]:
                 ("rulesets", name, "priority"),
                 f"Priority {priority} is taken by the ruleset {same[0]}: each needs its own, or their order is chance.",
             )
+    schedules = {s.name for s in c.schedules}
+    for source in c.sources:
+        schedule = getattr(source, "schedule", None)
+        if schedule is not None and schedule not in schedules:
+            yield Problem(("sources", source.name, "schedule"), _unknown("schedule", schedule, schedules))
     databases = {s.name for s in c.crosswalk_sources}
     for one in c.crosswalk_maps:
         if one.source not in databases:

@@ -53,7 +53,7 @@ def setup_logging(log_format: str = "console", level: str = "INFO", process: str
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     logging.captureWarnings(True)
-    for noisy in ("pynetdicom", "httpx", "httpcore", "rq.worker", "watchdog", "alembic"):
+    for noisy in ("pynetdicom", "httpx", "httpcore", "google", "rq.worker", "watchdog", "alembic"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
     if process:
         bind(process=process)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 __all__ = [
-    "Association", "Change", "Gather", "Incoming", "Intake", "OpenBatch", "Outcome", "Receipt", "Report", "Tick", "Verdict",
+    "Association", "AwaitedMove", "Change", "Commitment", "CommitmentReport", "Commitments", "Gather", "Incoming", "Intake",
+    "OpenBatch", "Outcome", "Receipt", "Report", "Tick", "Verdict",
 ]
 
 
@@ -37,6 +39,8 @@ class Incoming(Protocol):
 
     fd: int
     """Open for writing, positioned after the file meta: the data set's bytes are appended here as they come."""
+    file: Path
+    """Where its bytes stand until `commit`, for who must look at them before."""
 
     def commit(self) -> None:
         """Make it durable (file and folder entry fsynced). Only after this may the peer hear success."""
@@ -54,8 +58,70 @@ class OpenBatch(Protocol):
     def receive(self, head: bytes) -> Incoming:
         """Begin an instance; `head` is the preamble, `DICM` and file meta. Raises OutOfSpace below the watermark."""
 
+    def commit_all(self, incomings: Sequence[Any]) -> list[OSError | None]:
+        """Make several instances of this batch durable at once, for who answers for many in one go.
+
+        None for each that counts now; what failed is discarded, with its error. Raises OSError when none counts.
+        """
+
     def seal(self) -> None:
         """End the batch and hand it to routing (nothing committed: it leaves no trace). May be called twice."""
+
+
+class AwaitedMove(Protocol):
+    """A C-MOVE that this node has asked for and whose images come in through a listener, in another process."""
+
+    association: Association
+    """Who asked: the query source."""
+    move_id: int
+    """The Message ID that the C-MOVE has to carry: no other move that is awaited on this node has it."""
+
+    def arrived(self, sop_instance_uid: str) -> None:
+        """Note that an instance of it is durable."""
+
+    def instances(self) -> set[str]:
+        """The SOP Instance UIDs that have arrived."""
+
+    def done(self) -> None:
+        """Nobody waits for it any more."""
+
+
+class Commitment(NamedTuple):
+    """An archive was asked to take responsibility for images that it has stored (PS3.4 J)."""
+
+    transaction_uid: str
+    destination: str
+    asked_at: float
+    """Seconds since 1970."""
+    images: dict[str, str]
+    """A mark of each image and of the content that it was sent with, and its SOP Instance UID."""
+
+
+class CommitmentReport(NamedTuple):
+    """What the archive said: the SOP Instance UIDs that it is responsible for now, and why it is not for others."""
+
+    committed: frozenset[str]
+    failed: dict[str, int]
+    """SOP Instance UID and Failure Reason (0008,1197)."""
+
+
+class Commitments(Protocol):
+    """Where a delivery and the listener that an archive reports to meet: durable, and shared by processes."""
+
+    def ask(self, commitment: Commitment) -> None:
+        """Note a request, before it is made."""
+
+    def open(self, destination: str) -> Iterable[Commitment]:
+        """What a destination was asked for and is not forgotten."""
+
+    def report(self, transaction_uid: str, report: CommitmentReport) -> bool:
+        """Note an answer; False when nobody has asked."""
+
+    def reported(self, transaction_uid: str) -> CommitmentReport | None:
+        """The answer, if it has come."""
+
+    def forget(self, transaction_uid: str) -> None:
+        """Nobody waits for it any more."""
 
 
 class Intake(Protocol):
@@ -64,8 +130,18 @@ class Intake(Protocol):
     max_instances: int
     """A batch is sealed by its source when it holds this many (250): sending starts before receiving ends."""
 
+    @property
+    def commitments(self) -> Commitments:
+        """Where the reports of archives go."""
+
     def open(self, association: Association) -> OpenBatch:
         """Begin a batch. Raises OutOfSpace below the watermark."""
+
+    def await_move(self, association: Association, peer_ae: str) -> AwaitedMove:
+        """Announce a C-MOVE to `peer_ae` (called AE title) by `association`; `done` ends it."""
+
+    def awaited(self, originator: str, move_id: int, calling_ae: str) -> AwaitedMove | None:
+        """The announced move that a C-STORE from `calling_ae` belongs to, by what it says of its originator."""
 
 
 class Tick(NamedTuple):

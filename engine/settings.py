@@ -60,6 +60,15 @@ class Settings(BaseSettings):
     """How long instances that no rule matched are kept for a replay."""
     min_free_mb: int = Field(1024, ge=0)
     """Watermark: below this much free disk, receiving stops with A700 / 507."""
+    tls_certificate: str = ""
+    """Where the certificate of the API and the workbench is, as `file:`, `env:` or `gcp-sm:` (the workbench: `file:` alone);
+    empty: plain HTTP, for a proxy that speaks TLS in front."""
+    tls_key: str = ""
+    """Where its key is; empty: with the certificate."""
+    tls_ca: str = ""
+    """A file (PEM) with the authorities by which the workbench and notebooks know the API; empty: those of this machine."""
+    tls_warn_days: int = Field(30, ge=1, le=365)
+    """How many days before a certificate of a source or destination ends it is warned of."""
     history_headers: bool = True
     """Whether the history keeps the full header of each instance as JSON (needed for what-if on any tag)."""
     keep_history_days: float = Field(365.0, gt=0)
@@ -104,8 +113,12 @@ class Settings(BaseSettings):
         return self.redis_url or f"unix://{self.redis_socket}"
 
     @property
+    def scheme(self) -> str:
+        return "https" if self.tls_certificate else "http"
+
+    @property
     def api(self) -> str:
-        return self.api_url or f"http://{'127.0.0.1' if self.host in ('0.0.0.0', '::') else self.host}:{self.api_port}"  # noqa: S104
+        return self.api_url or f"{self.scheme}://{'127.0.0.1' if self.host in ('0.0.0.0', '::') else self.host}:{self.api_port}"  # noqa: S104
 
     @cached_property
     def key(self) -> str:

@@ -30,9 +30,11 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No variable of the person who runs the tests reaches the engine under test."""
-    for name in [n for n in os.environ if n.startswith("AXIOM_")]:
+    """No variable of the person who runs the tests reaches the engine under test, and no identity of theirs at Google."""
+    for name in [n for n in os.environ if n.startswith(("AXIOM_", "GOOGLE_"))]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("CLOUDSDK_CONFIG", "/nonexistent")
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
 
 
 @pytest.fixture

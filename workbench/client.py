@@ -6,6 +6,8 @@ Nothing here imports the engine. Errors come as ApiError, with the sentence and 
 from __future__ import annotations
 
 import json
+import os
+import ssl
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +18,8 @@ import httpx
 
 __all__ = ["ApiError", "Away", "Client", "Problem", "Refused", "SignedOut"]
 
+PROBLEM = "application/problem+json"
+"""With it, 502 and 504 come from the API itself and tell of a peer; without, from a proxy that does not reach the API."""
 ARROW = "application/vnd.apache.arrow.stream"
 
 
@@ -68,7 +72,9 @@ class Client:
         self._refresh = ""
         self._lock = threading.Lock()
         self._families: dict[str, Any] = {}
-        self._http = httpx.Client(base_url=f"{self.url}/api/v1", timeout=timeout, trust_env=False)
+        self._http = httpx.Client(
+            base_url=f"{self.url}/api/v1", timeout=timeout, trust_env=False, verify=_authorities(self.url)
+        )
 
     # signing in and out
 
@@ -230,6 +236,13 @@ def _problems(body: Any) -> list[Problem]:
     return [Problem(tuple(p.get("loc", ())), str(p.get("words", ""))) for p in found]
 
 
+def _authorities(url: str) -> ssl.SSLContext | bool:
+    """Who may vouch for the API: a file of ours (AXIOM_TLS_CA), else the authorities of this machine."""
+    if not url.startswith("https:"):
+        return True
+    return ssl.create_default_context(cafile=os.environ.get("AXIOM_TLS_CA") or None)
+
+
 def _error(answer: httpx.Response, url: str) -> ApiError:
     try:
         body = answer.json()
@@ -239,6 +252,6 @@ def _error(answer: httpx.Response, url: str) -> ApiError:
     words = str(body.get("detail") or body.get("title") or f"The API answered {answer.status_code}.")
     if answer.status_code == 401:
         return SignedOut(words, 401)
-    if answer.status_code in (502, 504):
+    if answer.status_code in (502, 504) and PROBLEM not in answer.headers.get("content-type", ""):
         return Away(f"The API at {url} does not answer.", answer.status_code)
     return Refused(words, answer.status_code, _problems(body))

@@ -50,10 +50,16 @@ ACCESS: dict[str, Permission | Door] = {
     "status": V, "flow": V, "held": V, "unmatched": V, "deliveries": V, "gatherings": V,
     "retry_held": O, "discard_held": O, "replay_unmatched": O, "retry_deliveries": O, "discard_deliveries": O,
     "send_gatherings": O,
+    "pollers": V, "poll_now": O, "poll_troubles": V, "retry_polled": O,
+    "list_backfills": V, "get_backfill": V, "create_backfill": O, "change_backfill": O,
     "crosswalk_status": V, "crosswalk_lookup": Permission.SEE_PATIENT_DATA, "crosswalk_sync": O,
     "instances": B, "instance": B, "query_history": B, "test_rules": B,
     "what_if": Permission.SEE_PATIENT_DATA,  # its counts answer questions about patients
     "rules_analysis": V, "schedule_next_on": V, "draft_next_on": V,
+    # the data browser
+    "browse_sources": B, "browse": B, "route_selected": B, "selected_routes": B, "selected_route": B,
+    # the way in of images
+    "store_instances": Permission.STORE, "no_archive": Door.SIGNED_IN,
     # people
     "list_users": A, "create_user": A, "get_user": A, "change_user": A, "reset_password": A, "sign_out_user": A,
     "list_keys": Door.SIGNED_IN, "create_key": Door.SIGNED_IN, "revoke_key": Door.SIGNED_IN,
@@ -74,12 +80,19 @@ class Caller:
     """The session of the access token; empty for an API key."""
     key: str = ""
     """The prefix of the API key; empty for a session."""
+    key_name: str = ""
+    """What its owner calls the key."""
     must_change_password: bool = False
 
     @property
     def masked(self) -> bool:
         """Whether identifiers of patients are hidden from them."""
         return Permission.SEE_PATIENT_DATA not in self.permissions
+
+    @property
+    def sender(self) -> str:
+        """How they stand in an association, for rules: `name`, or `name/key name`."""
+        return f"{self.username}/{self.key_name}" if self.key else self.username
 
     @property
     def signature(self) -> str:
@@ -117,7 +130,8 @@ def _identify(parts: Parts, request: Request) -> Caller:
     token, address = token.strip(), address_of(request)
     if token.startswith("axm_"):
         user, key = parts.store.keys.verify(token, address=address)
-        return Caller(user.username, user.role, key.permissions_within(user), address, key=key.prefix)
+        permissions = key.permissions_within(user)
+        return Caller(user.username, user.role, permissions, address, key=key.prefix, key_name=key.name)
     claims = parts.signer.check(token)
     user = parts.store.people.signed_in(claims.session, claims.username, claims.generation)
     return _caller(user, address, claims.session)

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 
 import uvicorn
 from fastapi import FastAPI
+from pydantic import ValidationError
 from starlette.middleware.cors import CORSMiddleware
 
 from engine import __version__
@@ -19,18 +20,22 @@ from engine.api.openapi import build_openapi
 from engine.api.parts import Parts
 from engine.api.problems import handle_errors
 from engine.api.routes import (
+    browser,
     configuration,
     crosswalk,
+    dicomweb,
     engine_state,
     families,
     health,
     history,
     pages,
     people,
+    polling,
     schedules,
     signing_in,
 )
 from engine.component import import_site_kinds
+from engine.connection.tls import TlsServer
 from engine.errors import AxiomError
 from engine.settings import Settings
 
@@ -58,10 +63,16 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )  # fmt: skip
     app.state.parts = parts
-    for part in (health, pages, signing_in, configuration, engine_state, crosswalk, history, people, schedules, families):
+    for part in (
+        health, pages, signing_in, configuration, engine_state, crosswalk, polling, history, browser, dicomweb, people,
+        schedules, families,
+    ):  # fmt: skip
         app.router.routes.extend(part.router.routes)  # flat, so that a walk over the routes sees each of them
     handle_errors(app)
-    app.add_middleware(Bounds, largest=LARGEST_BODY, larger={"/api/v1/rules/test": history.LARGEST_FILE + (8 << 20)})
+    app.add_middleware(
+        Bounds, largest=LARGEST_BODY, larger={"/api/v1/rules/test": history.LARGEST_FILE + (8 << 20)},
+        streamed=dicomweb.STREAMED,
+    )  # fmt: skip
     if settings.cors_origins:
         origins = [o.strip() for o in settings.cors_origins.split(",")]
         app.add_middleware(
@@ -89,12 +100,26 @@ def serve(settings: Settings) -> None:
 
 def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     """How it is served: bounded headers, no access log of the server's own (addresses may name patients)."""
+    tls = _tls(settings)
     return uvicorn.Config(
-        app, port=settings.api_port, log_config=None, access_log=False, server_header=False,
+        app, ssl_context_factory=(lambda _config, _default: tls.following_context()) if tls else None,
+        port=settings.api_port, log_config=None, access_log=False, server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS, proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=settings.trusted_proxies or None,
         http="h11", h11_max_incomplete_event_size=64 * 1024,  # the other parser does not bound headers
     )  # fmt: skip
+
+
+def _tls(settings: Settings) -> TlsServer | None:
+    """Raises AxiomError in words when the certificate cannot be used."""
+    if not settings.tls_certificate:
+        return None
+    try:
+        tls = TlsServer(certificate=settings.tls_certificate, private_key=settings.tls_key or None)
+    except ValidationError as e:
+        raise AxiomError(f"AXIOM_TLS_CERTIFICATE or AXIOM_TLS_KEY: {e.errors()[0]['msg'].partition(', ')[2]}") from e
+    tls.context()
+    return tls
 
 
 def _listen(host: str, port: int) -> socket.socket:

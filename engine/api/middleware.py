@@ -77,15 +77,19 @@ class Hygiene:
 
 
 class Bounds:
-    """Refuses bodies that are too large, by what they say of themselves and by what really comes."""
+    """Refuses bodies that are too large, by what they say of themselves and by what really comes.
 
-    def __init__(self, app: ASGIApp, *, largest: int, larger: dict[str, int]) -> None:
+    What goes to an address that begins with `streamed` is let through: its routes read as it comes, and bound it themselves.
+    """
+
+    def __init__(self, app: ASGIApp, *, largest: int, larger: dict[str, int], streamed: str) -> None:
         self._app = app
         self._largest = largest
         self._larger = larger
+        self._streamed = streamed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope["path"].startswith(self._streamed):
             await self._app(scope, receive, send)
             return
         limit = self._larger.get(scope["path"], self._largest)

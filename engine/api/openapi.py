@@ -86,7 +86,7 @@ def _finish(operation: dict[str, Any], name: str, method: str) -> None:
         statuses.add("401")
     answer = {PROBLEM_JSON: {"schema": {"$ref": f"{REF}Problem"}}}
     for status in sorted(statuses):
-        if status != "503" or name != "health_ready":
+        if status == "422" or status not in operation["responses"]:  # FastAPI's own 422 is none of ours
             operation["responses"][status] = {"description": ERRORS[status], "content": answer}
     _examples(operation)
 

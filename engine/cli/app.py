@@ -8,7 +8,21 @@ import traceback
 
 import typer
 
-from engine.cli import boxes, config, crosswalk, docs, doctor, history, people, rules, running, send, status
+from engine.cli import (
+    backfill,
+    boxes,
+    browse,
+    config,
+    crosswalk,
+    docs,
+    doctor,
+    history,
+    people,
+    rules,
+    running,
+    send,
+    status,
+)
 from engine.errors import AxiomError, Invalid
 
 __all__ = ["app", "main"]
@@ -22,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (running, status, doctor, config, rules, crosswalk, history, boxes, people, send, docs):
+for part in (running, status, doctor, config, rules, crosswalk, browse, backfill, history, boxes, people, send, docs):
     part.add(app)
 
 

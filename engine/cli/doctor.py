@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
+from engine.cli.own import ask_own
 from engine.cli.show import AsJson, emit, example, settings
 from engine.errors import AxiomError
 
@@ -78,8 +78,9 @@ def examine(now: Settings) -> Iterator[Finding]:
     if store.ok:
         yield from _engine(ops)
     yield _web("API", f"{now.api}/health/ready")
-    yield _web("workbench", f"http://{now.api.partition('://')[2].rpartition(':')[0]}:{now.app_port}/_stcore/health")
+    yield _web("workbench", f"{now.scheme}://{now.api.partition('://')[2].rpartition(':')[0]}:{now.app_port}/_stcore/health")
     if store.ok:
+        yield from _certificates(ops)
         yield from _destinations(ops)
     yield _clock(now)
 
@@ -162,12 +163,27 @@ def _waiting_for_people(status: dict[str, Any]) -> Finding:
 
 def _web(what: str, url: str) -> Finding:
     try:
-        with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310  (an address of our own settings)
+        with ask_own(url, 5) as response:
             return Finding(what, response.status == 200, f"answers at {url}")
     except urllib.error.HTTPError as e:
         return Finding(what, False, f"answers {e.code} at {url}")
     except (urllib.error.URLError, OSError, ValueError) as e:
         return Finding(what, False, f"does not answer at {url}: {getattr(e, 'reason', e)}")
+
+
+def _certificates(ops: Operations) -> Iterator[Finding]:
+    """The certificates of sources and destinations, read here and now: those that end soon one by one, the others at once."""
+    from engine.connection.expiry import look
+
+    live = ops.store.live().configuration
+    users = [(f"sources/{s.name}", s) for s in live.sources if s.enabled]
+    users += [(f"destinations/{d.name}", d) for d in live.destinations if d.enabled]
+    found = look(users, ops.settings.tls_warn_days)
+    for one in found:
+        if one.words:
+            yield Finding(f"certificate of {one.where}", False, " ".join(filter(None, (one.subject, one.words))))
+    if found and not any(one.words for one in found):
+        yield Finding("certificates", True, f"{len(found)}, the first ends on {found[0].valid_until[:10]}: {found[0].where}")
 
 
 def _destinations(ops: Operations) -> Iterator[Finding]:
@@ -194,7 +210,7 @@ def _clock(now: Settings) -> Finding:
     if here.year < 2025:
         return Finding("clock", False, f"it says {here:%Y-%m-%d %H:%M}: set it, or start NTP")
     try:
-        with urllib.request.urlopen(f"{now.api}/health/live", timeout=5) as response:  # noqa: S310
+        with ask_own(f"{now.api}/health/live", 5) as response:
             apart = abs((parsedate_to_datetime(response.headers["Date"]) - here).total_seconds())
     except (urllib.error.URLError, OSError, ValueError, TypeError):
         return Finding("clock", True, f"{here:%Y-%m-%d %H:%M:%S %Z}")

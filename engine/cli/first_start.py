@@ -60,7 +60,7 @@ def welcome_text(settings: Settings, configuration: Configuration, password: str
         once = "            (this once; you then choose your own)"
         sign_in = [f"Sign in     as [bold]admin[/] with [bold]{password}[/]", once]
     lines = [
-        f"Workbench   [bold]http://{host}:{settings.app_port}[/]",
+        f"Workbench   [bold]{settings.scheme}://{host}:{settings.app_port}[/]",
         *sign_in,
         f"API         http://{host}:{settings.api_port}/api/v1/docs",
         f"Home        {settings.home.resolve()}",

@@ -65,6 +65,11 @@ def workbench() -> None:
         "client.showErrorDetails": "none",
         "client.toolbarMode": "minimal",
     }
+    if now.tls_certificate:
+        files = [one.removeprefix("file:") for one in (now.tls_certificate, now.tls_key or now.tls_certificate)]
+        if not all(one.startswith("file:") for one in (now.tls_certificate, now.tls_key or now.tls_certificate)):
+            fail("The workbench takes its certificate and key from files: give both as file:PATH, or put a proxy in front.")
+        flags |= {"server.sslCertFile": files[0], "server.sslKeyFile": files[1]}
     os.environ["AXIOM_API_URL"] = now.api
     os.chdir(script.parents[1])  # where .streamlit/config.toml is
     argv = [sys.executable, "-m", "streamlit", "run", *(f"--{k}={v}" for k, v in flags.items()), str(script)]

@@ -35,6 +35,9 @@ def _show(now: dict[str, Any]) -> None:
     typer.echo("")
     shown = ["name", "state", "ae_title", "address", "associations", "instances", "error"]
     table(now["listeners"], shown, "No listeners are configured.")
+    for one in now["certificates"]:
+        if one["words"]:
+            typer.echo(f"certificate of {one['where']}: {' '.join(filter(None, (one['subject'], one['words'])))}")
     typer.echo("")
     shown = ["name", "kind", "waiting", "sending", "dead", "last_error"]
     table(now["destinations"], shown, "No destinations are configured.")

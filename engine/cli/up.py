@@ -10,7 +10,6 @@ import signal
 import sys
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from engine.cli import preflight
+from engine.cli.own import ask_own
 from engine.cli.show import console, note
 from engine.cli.stop_flag import StopFlag
 from engine.errors import AxiomError
@@ -128,8 +128,8 @@ class Up:
         """
         settings = self.settings
         waiting: dict[str, Callable[[], bool]] = {
-            "the API": partial(_answers, f"http://{_reachable(settings.host)}:{settings.api_port}/health/ready"),
-            "the workbench": partial(_answers, f"http://{_reachable(settings.host)}:{settings.app_port}/_stcore/health"),
+            "the API": partial(_answers, f"{settings.scheme}://{_reachable(settings.host)}:{settings.api_port}/health/ready"),
+            "the workbench": partial(_answers, f"{settings.scheme}://{_reachable(settings.host)}:{settings.app_port}/_stcore/health"),
         }
         needed = frozenset(waiting)
         for port in preflight.ports_of(settings, store.live().configuration)[2:]:
@@ -200,7 +200,7 @@ def _reachable(host: str) -> str:
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310  (our own address)
+        with ask_own(url, 2) as response:
             return bool(response.status == 200)
     except (urllib.error.URLError, OSError, ValueError):
         return False

@@ -64,6 +64,10 @@ class Tree:
         for folder in [f for f in self._open if f]:
             os.close(self._open.pop(folder))
 
+    def folder(self, parts: Sequence[str]) -> int:
+        """A folder of the tree, open until the next `sync` or `close`; made when it is not there. Raises OSError."""
+        return self._folder(tuple(parts))
+
     def place(self, parts: Sequence[str], content: Content, *, policy: str) -> Placed:
         """Put the content there. Where a file is already: with the same bytes nothing is done, else by `policy`,
         `keep_both` (a number before the extension), `replace` or `refuse`.

@@ -12,7 +12,7 @@ from pydantic import Field
 from engine.component import Component, ConfigModel, Name
 from engine.dicom.content import Content
 from engine.duplicates import Duplicates
-from engine.model import Report, Tick
+from engine.model import Commitments, Report, Tick
 
 __all__ = ["Destination", "Outgoing", "RetryPolicy", "Tags"]
 
@@ -78,6 +78,15 @@ class Destination(Component, family="destination"):
         Raises Retry when the peer cannot be reached or breaks off, Permanent when it refuses all of it for good.
         """
         raise NotImplementedError
+
+    def attempt(
+        self, outgoing: Sequence[Outgoing], report: Report, stop: threading.Event, commitments: Commitments
+    ) -> None:
+        """One attempt, as the flow makes it: `deliver`, for all but the kinds whose peers say later that they keep an image.
+
+        Those find in `commitments` what they have asked for at an earlier attempt.
+        """
+        self.deliver(outgoing, report, stop)
 
     def check(self) -> list[Tick]:
         """Try what can be tried before saving. Never raises: each failure is a tick with its reason."""

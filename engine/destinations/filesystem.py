@@ -3,7 +3,8 @@
 Guarantee: confirmed when the file and its name are on disk (fsynced). A file appears whole or not at all. The same
 instance delivered again is found and confirmed, not written twice; another file of the same name is never lost unless
 `replace` says so. Files are reflinks or copies, never hard links: an edit there does not reach what we keep. No space,
-missing permission and a folder that is away are tried again; names that the file system cannot take are refused.
+missing permission and a folder that is away are tried again; names that the file system cannot take are refused. With an
+index, a file's line is on disk before it is confirmed.
 """
 
 from __future__ import annotations
@@ -14,15 +15,20 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from engine.destinations._names import Template, parse_template
+from engine.destinations._index import Index, IndexForm, Row, index_name
+from engine.destinations._names import parse_template
 from engine.destinations._placing import BusyError, OtherBytesError, Placed, Tree
+from engine.destinations._zip import Entry, crc32_of, distinct, zip_of
 from engine.destinations.base import Destination, Outgoing
+from engine.dicom.content import Content
+from engine.dicom.paths import TagPathText
 from engine.errors import Hold, Retry
 from engine.model import Outcome, Receipt, Report, Tick
 
@@ -76,11 +82,33 @@ class Filesystem(Destination):
     mode: str = Field(default="640", pattern=r"^[0-7]{3}$", examples=["640", "644"])
     """Permissions of the files, octal; folders can be entered by those who may read."""
 
+    zip: bool = False
+    """ZIP archives: what would stand in one folder goes into one archive of the folder's name (`.../<study>.zip` with the
+    default template), at the end of a delivery and not compressed. Let the rule gather by study for one archive a study; a
+    later delivery makes another one (`name.1.zip`)."""
+    index: IndexForm = "none"
+    """An index of what was written, in each folder that holds files: a line a file in `_index.jsonl` or `_index.csv`, with
+    when, name, size and the tags below. Whoever may read the folder can read it."""
+    index_tags: list[TagPathText] = Field(
+        default=["PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "Modality"],
+        max_length=50,
+        examples=[["StudyInstanceUID", "SOPInstanceUID"]],
+    )
+    """The tags whose values stand in the index, as they leave."""
+
     @field_validator("template")
     @classmethod
     def _template_is_sound(cls, text: str) -> str:
         parse_template(text)
         return text
+
+    @model_validator(mode="after")
+    def _archives_are_sound(self) -> Self:
+        if self.zip and len(parse_template(self.template).parts) < 2:
+            raise ValueError("An archive is called as the folder it stands for: give the template a folder.")
+        if self.zip and self.collision == "replace":
+            raise ValueError("With `zip`, replacing would lose the images of an earlier delivery: keep both, or refuse.")
+        return self
 
     @property
     def root(self) -> Path:
@@ -88,71 +116,114 @@ class Filesystem(Destination):
         return Path(self.path).expanduser().absolute()
 
     def deliver(self, outgoing: Sequence[Outgoing], report: Report, stop: threading.Event) -> None:
-        template = parse_template(self.template)
         try:
             tree = Tree(self.root, int(self.mode, 8))
         except OSError as error:
             raise Retry(f"The folder {self.root} cannot be used: {_words(error)}", _code(error)) from error
         try:
-            for start in range(0, len(outgoing), _AT_ONCE):
-                if stop.is_set():
-                    return
-                self._deliver_some(tree, template, outgoing[start : start + _AT_ONCE], report, stop)
+            units = self._units(outgoing, report, stop)
+            while self._deliver_some(tree, islice(units, 1 if self.zip else _AT_ONCE), report):
+                pass
         finally:
             tree.close()
 
-    def _deliver_some(
-        self, tree: Tree, template: Template, some: Iterable[Outgoing], report: Report, stop: threading.Event
-    ) -> None:
-        """Place each, make the folders durable once, and then report: also when the disk ends it in the middle."""
+    def _deliver_some(self, tree: Tree, some: Iterable[_Unit], report: Report) -> bool:
+        """Place each, make the folders durable once, and then report: also when the disk ends it in the middle. Whether
+        there was anything."""
         receipts: list[Receipt] = []
+        written: list[tuple[_Unit, Placed]] = []
         ended: Retry | None = None
-        for one in some:
-            if stop.is_set():
-                break
+        for unit in some:
             try:
-                receipts.append(self._deliver_one(tree, template, one))
+                receipts += self._deliver_unit(tree, unit, written)
             except Retry as error:
                 ended = error
                 break
         try:
             tree.sync()
+            if self.index != "none":
+                self._note_down(tree, written)
         except OSError as error:
             raise Retry(f"The folder {self.root} could not be made durable: {_words(error)}", _code(error)) from error
         for receipt in receipts:
             report(receipt)
         if ended:
             raise ended
+        return bool(receipts)
 
-    def _deliver_one(self, tree: Tree, template: Template, one: Outgoing) -> Receipt:
+    def _units(self, outgoing: Sequence[Outgoing], report: Report, stop: threading.Event) -> Iterator[_Unit]:
+        """What becomes a file each, until `stop`: an instance, or the archive of all that would stand in one folder. What
+        has no name, or cannot be read for an archive, is reported as refused."""
+        template = parse_template(self.template)
+        archives: dict[tuple[str, ...], list[tuple[Outgoing, str, int]]] = {}
+        for one in outgoing:
+            if stop.is_set():
+                return
+            try:
+                parts = template.fill(one.tags.text)
+                crc32 = crc32_of(one.file) if self.zip else 0
+            except Hold as error:
+                report(Receipt(one.index, Outcome.REFUSED, "", f"The name cannot be made from its tags: {error}"))
+            except (EOFError, FileNotFoundError) as error:
+                report(_damaged(one, error))
+            else:
+                if self.zip:
+                    archives.setdefault(parts[:-1], []).append((one, parts[-1], crc32))
+                else:
+                    yield _Unit(parts, one.file, (one,), ("",))
+        for folder, found in archives.items():
+            if stop.is_set():
+                return
+            entries = distinct(Entry(name, one.file, crc) for one, name, crc in found)
+            parts = (*folder[:-1], f"{folder[-1]}.zip")
+            yield _Unit(parts, zip_of(entries), tuple(one for one, _, _ in found), tuple(f"/{e.name}" for e in entries))
+
+    def _note_down(self, tree: Tree, written: Sequence[tuple[_Unit, Placed]]) -> None:
+        """Into the index of each folder, and make it durable."""
+        index = Index(self.index, ["bytes", *self.index_tags])
+        folders: dict[tuple[str, ...], tuple[list[Row], list[Row]]] = {}
+        for unit, placed in written:
+            *folder, name = placed.name.split("/")
+            rows = folders.setdefault(tuple(folder), ([], []))[placed.was_there]
+            for one, inside in zip(unit.members, unit.inside, strict=True):
+                tags = {tag: one.tags.text(tag) for tag in self.index_tags}
+                rows.append({"file": name + inside, "bytes": one.file.length, **tags})
+        for where, (new, repeated) in folders.items():
+            index.append(tree.folder(where), new, repeated)
+        tree.sync()
+
+    def _deliver_unit(self, tree: Tree, unit: _Unit, written: list[tuple[_Unit, Placed]]) -> list[Receipt]:
+        """The receipts of its instances, which fare alike."""
         begun = time.monotonic()
         try:
-            placed = tree.place(template.fill(one.tags.text), one.file, policy=self.collision)
-        except BusyError:
-            return Receipt(one.index, Outcome.RETRY, "EAGAIN", "Another delivery is writing this file now.")
-        except OtherBytesError:
-            return Receipt(one.index, Outcome.REFUSED, "EEXIST", "Another file with other bytes has this name.")
-        except Hold as error:
-            return Receipt(one.index, Outcome.REFUSED, "", f"The name cannot be made from its tags: {error}")
+            placed = self._place(tree, unit)
+        except _NotPlaced as error:
+            return [Receipt(one.index, *error.args) for one in unit.members]
+        written.append((unit, placed))
+        words = "was there already, with the same bytes" if placed.was_there else ""
+        place, seconds = str(self.root / placed.name), time.monotonic() - begun
+        return [
+            Receipt(one.index, Outcome.CONFIRMED, "", words, place + inside, seconds, one.file.length)
+            for one, inside in zip(unit.members, unit.inside, strict=True)
+        ]
+
+    def _place(self, tree: Tree, unit: _Unit) -> Placed:
+        """Raises _NotPlaced for what concerns it alone, Retry for what the next one would meet too."""
+        if unit.parts[-1] == index_name(self.index):
+            raise _NotPlaced(Outcome.REFUSED, "EEXIST", "Its name would be that of the folder's index.")
+        try:
+            return tree.place(unit.parts, unit.content, policy=self.collision)
+        except BusyError as error:
+            raise _NotPlaced(Outcome.RETRY, "EAGAIN", "Another delivery is writing this file now.") from error
+        except OtherBytesError as error:
+            raise _NotPlaced(Outcome.REFUSED, "EEXIST", "Another file with other bytes has this name.") from error
         except EOFError as error:
-            return Receipt(one.index, Outcome.REFUSED, "", f"What we keep of it is damaged: {error}")
+            raise _NotPlaced(Outcome.REFUSED, "", f"What we keep of it is damaged: {error}") from error
         except OSError as error:
             if error.errno in _EVERYWHERE:
                 raise Retry(f"Writing below {self.root}: {_words(error)}", _code(error)) from error
             outcome = Outcome.REFUSED if error.errno in _NEVER else Outcome.RETRY
-            return Receipt(one.index, outcome, _code(error), _words(error))
-        return Receipt(
-            one.index,
-            Outcome.CONFIRMED,
-            words=self._note(placed),
-            location=str(self.root / placed.name),
-            seconds=time.monotonic() - begun,
-            size=one.file.length,
-        )
-
-    @staticmethod
-    def _note(placed: Placed) -> str:
-        return "was there already, with the same bytes" if placed.was_there else ""
+            raise _NotPlaced(outcome, _code(error), _words(error)) from error
 
     def check(self) -> list[Tick]:
         """Whether the folder is there or can be made, takes a file (written, fsynced, renamed), and has room."""
@@ -170,6 +241,24 @@ class Filesystem(Destination):
             return [Tick("folder", False, f"{folder}: {_words(error)}")]
         ticks.append(Tick("free space", free >= 1 << 30, f"{free / 1e9:.1f} GB"))
         return ticks
+
+
+class _Unit(NamedTuple):
+    """What becomes one file: where, what, the instances in it, and what each is called inside ("" for the file itself)."""
+
+    parts: tuple[str, ...]
+    content: Content
+    members: tuple[Outgoing, ...]
+    inside: tuple[str, ...]
+
+
+class _NotPlaced(Exception):
+    """It has no file: outcome, code and words of its receipts."""
+
+
+def _damaged(one: Outgoing, error: OSError | EOFError) -> Receipt:
+    words = f"What we keep of it is damaged: {error.strerror if isinstance(error, OSError) else error}"
+    return Receipt(one.index, Outcome.REFUSED, "", words)
 
 
 def _try_writing(folder: Path) -> Tick:

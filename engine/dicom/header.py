@@ -19,7 +19,7 @@ from engine.errors import Hold
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["DEFLATED", "Element", "Header", "form_of", "inflate"]
+__all__ = ["DEFLATED", "Element", "Header", "form_of", "inflate", "level_as_json"]
 
 BIG_SYNTAX: Final = "1.2.840.10008.1.2.2"
 DEFLATED: Final = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
@@ -155,7 +155,7 @@ class Header:
 
         Values are those of `Element`; an empty element has no Value, bytes have their `length` instead.
         """
-        return _json_level(self.root) | {f"{e.tag:08X}": _json_of(e) for e in self.meta.elements()}
+        return level_as_json(self.root) | {f"{e.tag:08X}": _json_of(e) for e in self.meta.elements()}
 
     def to_dataset(self) -> Dataset:
         """A pydicom Dataset of the header: without elements of group 7FE0 (pixel data). Raises Hold if it cannot be."""
@@ -172,12 +172,13 @@ def _json_of(element: Element) -> dict[str, Any]:
     return {"vr": element.vr, "Value": list(element.values)} if element.values else {"vr": element.vr}
 
 
-def _json_level(level: Level) -> dict[str, Any]:
+def level_as_json(level: Level) -> dict[str, Any]:
+    """One data set as `Header.as_json` writes it."""
     out: dict[str, Any] = {}
     for tag, entry in level.index.items():
         vr = level.vr(tag)
         if vr == "SQ":
-            out[f"{tag:08X}"] = {"vr": vr, "Value": [_json_level(item) for item in level.items(tag)]}
+            out[f"{tag:08X}"] = {"vr": vr, "Value": [level_as_json(item) for item in level.items(tag)]}
         elif vr in BINARY:
             out[f"{tag:08X}"] = {"vr": vr, "length": entry[3] - entry[2]}
         else:

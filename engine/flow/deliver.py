@@ -18,7 +18,7 @@ from engine.errors import Permanent, Retry
 from engine.flow.recorder import Recorder
 from engine.flow.repetition import note_confirmed, settle_repetitions
 from engine.flow.rows import Row
-from engine.model import Outcome, Receipt
+from engine.model import Commitments, Outcome, Receipt
 from engine.spool.ledger import Attempt, Ledger, LedgerState
 from engine.spool.plan import Plan, PlanDelivery, PlanItem
 from engine.spool.spool import Spool
@@ -95,7 +95,8 @@ def deliver(
             ledger.begin(len(before.attempts) + 1)
             rest = settle_repetitions(spool.seen, destination, plan.batch, items, before, ledger)
             if rest:
-                _attempt(ledger, [_outgoing(folder, i) for i in rest], destination, stop, now=now, jitter=jitter)
+                outgoing = [_outgoing(folder, i) for i in rest]
+                _attempt(ledger, outgoing, destination, stop, spool.commitments, now=now, jitter=jitter)
             else:
                 ledger.end("done")
             after = ledger.state()
@@ -114,6 +115,7 @@ def _attempt(
     items: list[Outgoing],
     destination: Destination,
     stop: threading.Event,
+    commitments: Commitments,
     *,
     now: Callable[[], datetime],
     jitter: Callable[[], float],
@@ -129,7 +131,7 @@ def _attempt(
 
     code, words, asked = "", "", None
     try:
-        destination.deliver(items, report, stop)
+        destination.attempt(items, report, stop, commitments)
     except Retry as e:
         code, words, asked = e.code, str(e), e.after
     except Permanent as e:

@@ -1,4 +1,5 @@
-"""What keeps the house in order: history sealed and compacted, retentions ended, crosswalks synced.
+"""What keeps the house in order: history sealed and compacted, retentions ended, crosswalks synced,
+certificates that end warned of.
 
 None of it is needed for delivery.
 """
@@ -13,6 +14,7 @@ import time
 from engine.errors import Retry
 from engine.history.compaction import compact, retire
 from engine.history.sealing import seal
+from engine.jobs.certificate_work import watch_certificates
 from engine.jobs.context import Context
 from engine.jobs.crosswalk_work import keep_crosswalks
 from engine.store.mirror import mirror_audit
@@ -47,6 +49,7 @@ def keep_house(context: Context) -> None:
             compact(settings.history)
             retire(settings.history, days=settings.keep_history_days)
             _retire_batches(context)
+            _certificates(context)
         time.sleep(SEAL_EVERY)
     over.set()
     if context.stopping.exists():
@@ -60,6 +63,13 @@ def _mirror(context: Context) -> None:
         mirror_audit(context.store.audit, context.recorder, context.settings.history / "audit-mirrored")
     except Retry as e:
         log.warning("the audit is not mirrored into the history yet: %s", e)
+
+
+def _certificates(context: Context) -> None:
+    try:
+        watch_certificates(context)
+    except Retry as e:
+        log.warning("the ends of certificates are not looked at: %s", e)
 
 
 def _retire_batches(context: Context) -> None:

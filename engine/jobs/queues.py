@@ -20,7 +20,7 @@ __all__ = ["STAGES", "Wake", "connect", "enqueue", "open_queue", "queue_name"]
 
 log = logging.getLogger(__name__)
 
-STAGES = ("route", "deliver", "house")
+STAGES = ("route", "deliver", "poll", "house")
 
 
 def connect(settings: Settings) -> redis.Redis:

@@ -14,6 +14,8 @@ import orjson
 from engine.errors import AxiomError
 from engine.jobs.context import Context, current
 from engine.jobs.listeners import Listeners, wanted_sources
+from engine.jobs.poll_times import pollable
+from engine.jobs.polling import due_sources
 from engine.log import setup_logging
 from engine.process import Child, OwnerLock, die_with_parent, stop_all
 from engine.settings import Settings
@@ -23,6 +25,7 @@ __all__ = ["Supervisor", "run"]
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.5
+POLL_LOOK_SECONDS = 1.0
 SWEEP_SECONDS = 5.0
 FULL_SWEEP_SECONDS = 600.0
 STOP_SECONDS = 25.0
@@ -51,7 +54,7 @@ class Supervisor:
         self.settings = context.settings
         self._stop = False
         self._verified: set[str] = set()
-        self._next_sweep = self._next_full = 0.0
+        self._next_sweep = self._next_full = self._next_look = 0.0
         context.stopping.unlink(missing_ok=True)
         self.listeners = Listeners(self.settings)
         self.workers = [
@@ -125,6 +128,19 @@ class Supervisor:
         if any(entries and entries[0][0] <= now for entries in map(spool.outbox.entries, open_ones)):
             self.context.wake("deliver")
         self.context.wake("house")
+        if time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + POLL_LOOK_SECONDS
+            self._wake_pollers()
+
+    def _wake_pollers(self) -> None:
+        """Their worker is started with the first source that can be polled: most nodes have none."""
+        if not pollable(self.context.configuration(), self.settings.instance_id):
+            return
+        if not any(worker.name.startswith("poll ") for worker in self.workers):
+            self.workers.append(self._worker("poll", 1))
+            self.workers[-1].start()
+        if due_sources(self.context):
+            self.context.wake("poll")
 
     def _say(self) -> None:
         """Our own heartbeat, for the status page and `axiom doctor`."""

@@ -12,12 +12,12 @@ from pathlib import Path
 import orjson
 
 from engine.errors import AxiomError
-from engine.jobs import drains, house_work
+from engine.jobs import drains, house_work, polling
 from engine.jobs.context import current
 from engine.process import die_with_parent
 from engine.sources.base import Source, SourceStatus
 
-__all__ = ["deliver", "house", "listen", "route"]
+__all__ = ["deliver", "house", "listen", "poll", "route"]
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,12 @@ def deliver() -> int:
     """Drain the deliveries that are due."""
     die_with_parent(signal.SIGKILL)
     return drains.drain_deliveries(current())
+
+
+def poll() -> int:
+    """Give the pollers that have work their turns."""
+    die_with_parent(signal.SIGKILL)
+    return polling.drain_polls(current())
 
 
 def house() -> None:

@@ -17,8 +17,11 @@ from engine.history.reader import Reader
 from engine.history.recorder import Recorder
 from engine.jobs.queues import Wake
 from engine.model import Association
-from engine.operations import boxes, crosswalk, deliveries, gatherings, inquiry, status, story, trial
+from engine.operations import boxes, browser, crosswalk, deliveries, gatherings, inquiry, status, story, trial
+from engine.operations.polling import Polling
+from engine.operations.reception import StoreDoor
 from engine.settings import Settings
+from engine.spool.intake import SpoolIntake
 from engine.spool.spool import Spool
 from engine.store import Store
 
@@ -33,6 +36,7 @@ class Operations:
         self.settings = settings
         self.spool = Spool(settings.spool, node=settings.instance_id)
         self.wake = Wake(settings)
+        self.asking = browser.Asking()
         self._store = store
 
     @functools.cached_property
@@ -50,6 +54,28 @@ class Operations:
     @functools.cached_property
     def cache(self) -> Cache:
         return Cache(self.settings.redis)
+
+    @functools.cached_property
+    def polling(self) -> Polling:
+        """Pollers and back-fills."""
+        return Polling(self)
+
+    # --- receiving
+
+    def intake(self) -> SpoolIntake:
+        """The spool's front door, for what comes in through the API."""
+        return self.spool.intake(
+            max_instances=self.settings.batch_instances,
+            min_free_bytes=self.settings.min_free_mb << 20,
+            on_ready=self._wake_routing,
+        )
+
+    def _wake_routing(self) -> None:
+        self.wake("route")
+
+    def store_door(self, user: str, address: str) -> StoreDoor:
+        """The source that takes a sender's store request. Raises Missing, Denied, Retry, OutOfSpace."""
+        return StoreDoor(self, user, address)
 
     # --- looking
 
@@ -74,6 +100,33 @@ class Operations:
     ) -> Any:
         """A person's SELECT over the history's views, as an Arrow table with `truncated` beside it. Raises Invalid."""
         return self.history.query(sql, limit=limit, timeout_s=timeout, mask=mask)
+
+    # --- the data browser
+
+    def browse_sources(self) -> list[dict[str, Any]]:
+        """The sources that can be asked."""
+        return browser.sources(self)
+
+    def browse(
+        self, source: str, level: str, filters: Mapping[str, str], fields: Sequence[str] = (), *, limit: int = 100,
+        offset: int = 0, seconds: float = 30.0, mask: bool = False,
+    ) -> dict[str, Any]:  # fmt: skip
+        """What a source has: `{matches: [...], more, words, ...}`. Raises Missing, Invalid, Denied, Retry, Permanent."""
+        return browser.query(
+            self, source, level, filters, fields, limit=limit, offset=offset, seconds=seconds, mask=mask
+        )
+
+    def route_selected(self, source: str, items: Sequence[Mapping[str, Any]], who: str) -> dict[str, Any]:
+        """Have matches fetched and sent through the rules. Raises Missing, Invalid, Conflict, Retry, Permanent."""
+        return browser.route(self, source, items, who)
+
+    def selected_routes(self, limit: int = 50) -> list[dict[str, Any]]:
+        """The latest of them, newest first, with counts."""
+        return self.store.browser_routes.listing(limit)
+
+    def selected_route(self, route: str) -> dict[str, Any]:
+        """One with the state of each of its items. Raises Missing."""
+        return self.store.browser_routes.one(route)
 
     # --- held and unmatched
 

@@ -46,6 +46,8 @@ def status(ops: Operations) -> dict[str, Any]:
         "revision": live.revision,
         "engine": {"running": beat is not None, "workers": (beat or {}).get("workers", [])},
         "listeners": _listeners(ops, engine_runs=beat is not None),
+        "certificates": _certificates(ops),
+        "pollers": ops.polling.pollers(),
         **_queues(ops),
         "spool": {
             **counts,
@@ -134,6 +136,15 @@ def _listeners(ops: Operations, *, engine_runs: bool) -> list[dict[str, Any]]:
             }
         )
     return out
+
+
+def _certificates(ops: Operations) -> list[dict[str, Any]]:
+    """The certificates in use on this node and their ends, as the engine saw them within the last minutes."""
+    try:
+        found: list[dict[str, Any]] = orjson.loads((ops.settings.run_dir / "certificates.json").read_bytes())["certificates"]
+    except (OSError, ValueError, KeyError):
+        return []
+    return found
 
 
 def _iso(seconds: Any) -> str:

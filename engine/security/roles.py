@@ -23,6 +23,8 @@ class Permission(StrEnum):
     """Search instances and query the history."""
     SEE_PATIENT_DATA = "see_patient_data"
     """See who the patients are."""
+    STORE = "store"
+    """Send images in: STOW-RS and uploads."""
     ADMINISTER = "administer"
     """People, keys and the audit."""
 
@@ -30,8 +32,9 @@ class Permission(StrEnum):
 ROLES: dict[str, frozenset[Permission]] = {
     "Admin": frozenset(Permission),
     "User": frozenset({Permission.VIEW, Permission.OPERATE, Permission.BROWSE}),
+    "Sender": frozenset({Permission.STORE}),
 }
-"""The roles that every installation has."""
+"""The roles that every installation has; a Sender is a machine that may send images in, and nothing else."""
 
 
 def permissions_of(role: str) -> frozenset[Permission]:

@@ -2,10 +2,13 @@
 
     env:NAME      the environment variable NAME
     file:PATH     the content of a file (a trailing line end is not part of it)
+    gcp-sm:NAME   Google Secret Manager, `projects/P/secrets/S` (the latest version) or `projects/P/secrets/S/versions/V`,
+                  read as this machine's own identity; CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER names another endpoint
 """
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 from collections.abc import Callable
@@ -14,7 +17,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from engine.errors import Retry
+from engine.errors import Permanent, Retry
 
 __all__ = ["SecretReference", "check_reference", "resolve"]
 
@@ -45,9 +48,44 @@ def _file(path: str) -> str:
     return text
 
 
+def _gcp_sm(name: str) -> str:
+    import httpx
+
+    from engine.security.google import google_tokens
+
+    what = f"The secret gcp-sm:{name} cannot be read"
+    url = os.environ.get("CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER", "https://secretmanager.googleapis.com/")
+    version = name if "/versions/" in name else f"{name}/versions/latest"
+    try:
+        token = google_tokens(None, ("https://www.googleapis.com/auth/cloud-platform",)).token()
+        with httpx.Client(trust_env=False, timeout=20) as client:
+            headers = {"Authorization": f"Bearer {token}"}
+            answer = client.get(f"{url.rstrip('/')}/v1/{version}:access", headers=headers)
+    except (Retry, Permanent) as e:
+        raise Retry(f"{what}: {e}") from e
+    except httpx.HTTPError as e:
+        raise Retry(f"{what}: Secret Manager does not answer ({type(e).__name__}).") from e
+    try:
+        body = answer.json()
+        if answer.status_code != 200:
+            raise Retry(f"{what}: {' '.join(str(body['error']['message']).split())[:300]} ({answer.status_code})")
+        text = base64.b64decode(body["payload"]["data"], validate=True).decode().removesuffix("\n").removesuffix("\r")
+    except (ValueError, KeyError, TypeError):
+        # The cause may quote the secret, so it is left behind.
+        raise Retry(f"{what}: Secret Manager's answer ({answer.status_code}) is not text in UTF-8.") from None
+    if not text:
+        raise Retry(f"{what}: it is empty.")
+    return text
+
+
 _RESOLVERS: dict[str, tuple[re.Pattern[str], str, Callable[[str], str]]] = {
     "env": (re.compile(r"[A-Za-z_][A-Za-z0-9_]*"), "env:NAME, the name of an environment variable", _env),
     "file": (re.compile(r"/.+"), "file:PATH, an absolute path", _file),
+    "gcp-sm": (
+        re.compile(r"projects/\w[\w.:-]*/secrets/[\w-]+(/versions/(latest|[\w-]+))?", re.ASCII),
+        "gcp-sm:projects/P/secrets/S, with /versions/V for one version",
+        _gcp_sm,
+    ),
 }
 
 
@@ -73,7 +111,7 @@ SecretReference = Annotated[
     str,
     AfterValidator(check_reference),
     Field(
-        description="Where the secret is: `env:NAME` or `file:PATH`. The secret itself is not kept here.",
+        description="Where the secret is: `env:NAME`, `file:PATH` or `gcp-sm:projects/P/secrets/S`. It is not kept here itself.",
         examples=["env:PACS_PASSWORD"],
     ),
 ]

@@ -11,6 +11,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from engine.connection.tls import HandshakeClosed, HandshakeFailed, take
 from engine.dicom.network.messages import Messages
 from engine.dicom.network.negotiation import (
     CALLED_AE_UNKNOWN,
@@ -31,6 +32,7 @@ from engine.dicom.network.pdu import (
 from engine.dicom.network.status import Rejection
 from engine.dicom.network.store_scp import Ending, StoreScp
 from engine.dicom.network.wire import ConnectionLost, Wire, peer_ip
+from engine.errors import Retry
 from engine.model import Association, Intake
 from engine.sources.base import SourceStatus
 
@@ -60,6 +62,7 @@ class DimseServer:
         self._threads: set[threading.Thread] = set()
         self._closing = False
         self._instances = self._refused = 0
+        self._request_seconds = min(_REQUEST_SECONDS, listener.network_timeout)
 
     def run(self, listening: socket.socket, stop: threading.Event) -> None:
         """Accept on `listening` until `stop` is set; then close it, let associations end, and return."""
@@ -87,7 +90,7 @@ class DimseServer:
         self._show(state="stopped")
 
     def _start(self, connection: socket.socket, ip: str) -> None:
-        wire = Wire(connection, min(_REQUEST_SECONDS, self._listener.network_timeout), acknowledge=True)
+        wire = Wire(connection, self._request_seconds, acknowledge=True)
         thread = threading.Thread(target=self._connection, args=(wire, ip), name=f"dimse-{ip}", daemon=True)
         with self._changed:
             if len(self._pending) >= _MAX_PENDING:
@@ -115,7 +118,10 @@ class DimseServer:
 
     def _connection(self, wire: Wire, ip: str) -> None:
         try:
-            self._negotiate(wire, ip)
+            self._negotiate(wire, ip, self._secure(wire))
+        except (HandshakeFailed, Retry) as e:
+            self._refuse_tls(ip, e)
+            wire.finish()  # so that the peer gets to read our alert, whatever it has sent meanwhile
         except ConnectionLost as e:
             log.info("%s: a connection from %s ended before an association: %s", self._listener.name, ip, e)
         except ProtocolError as e:
@@ -134,7 +140,32 @@ class DimseServer:
             self._threads.discard(thread)
             self._changed.notify_all()
 
-    def _negotiate(self, wire: Wire, ip: str) -> None:
+    def _secure(self, wire: Wire) -> str:
+        """TLS if it is asked for, in the connection's own thread, so that a peer that stalls keeps nobody waiting.
+
+        Gives the peer's subject. Raises HandshakeFailed, or Retry when our own certificate cannot be used.
+        """
+        tls = self._listener.tls
+        if tls is None:
+            return ""
+        context = tls.context()
+        try:
+            sock = wire.secure(context)
+        except OSError as e:
+            raise HandshakeClosed("it closed the connection before the handshake") from e
+        return take(sock, tls.handshake_seconds).subject
+
+    def _refuse_tls(self, ip: str, why: HandshakeFailed | Retry) -> None:
+        if isinstance(why, HandshakeClosed):  # load balancers look so whether the port is open, every few seconds
+            log.info("%s: TLS with %s failed: %s", self._listener.name, ip, why)
+            return
+        with self._changed:
+            self._refused += 1
+            self._status["refused"] = self._refused
+        self._error(f"TLS with {ip} failed: {why}")
+
+    def _negotiate(self, wire: Wire, ip: str, subject: str) -> None:
+        wire.set_timeout(self._request_seconds)
         kind, length = wire.head()
         if kind != ASSOCIATE_RQ:
             raise ProtocolError("it did not begin with an A-ASSOCIATE-RQ", ProtocolError.UNEXPECTED_PDU)
@@ -146,7 +177,7 @@ class DimseServer:
             self._refuse(wire, request, ip, *refusal)
             return
         try:
-            self._serve(wire, request, ip)
+            self._serve(wire, request, ip, subject)
         finally:
             self._leave(wire)
 
@@ -185,7 +216,7 @@ class DimseServer:
         self._error(words)
         wire.finish(encode_reject(*rejection))
 
-    def _serve(self, wire: Wire, request: Associate, ip: str) -> None:
+    def _serve(self, wire: Wire, request: Associate, ip: str, subject: str) -> None:
         listener = self._listener
         answer, contexts = accept(request, listener.max_pdu, listener.transfer_syntaxes)
         wire.send(answer.encode())
@@ -196,7 +227,7 @@ class DimseServer:
             contexts,
             Association(
                 source=listener.name, source_kind=listener.kind, calling_ae=request.calling_ae,
-                called_ae=request.called_ae, source_ip=ip,
+                called_ae=request.called_ae, source_ip=ip, tls_subject=subject,
             ),
             self._intake,
             quiet=listener.batch_quiet_seconds,

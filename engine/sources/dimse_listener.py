@@ -10,14 +10,17 @@ import errno
 import ipaddress
 import socket
 import threading
+from datetime import UTC, datetime
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
 from engine.component import AETitle
+from engine.connection.tls import TlsServer, secured
 from engine.dicom.file_meta import IMPLEMENTATION_VERSION_NAME
 from engine.dicom.network.pdu import ProtocolError
-from engine.dicom.network.store_scu import Peer, StoreScu
+from engine.dicom.network.requestor import Peer
+from engine.dicom.network.store_scu import StoreScu
 from engine.dicom.network.uids import IMPLICIT_LITTLE_ENDIAN, VERIFICATION
 from engine.dicom.network.wire import ConnectionLost
 from engine.errors import Permanent, Retry
@@ -64,6 +67,8 @@ class DimseListener(Source):
         default=[], examples=[["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"]]
     )
     """Transfer syntax UIDs that are taken; empty: all, private and unknown ones too."""
+    tls: TlsServer | None = None
+    """TLS, with a client CA mutual TLS; none: DICOM as plain text. A port takes the one or the other."""
     max_associations: int = Field(default=50, ge=1, le=1000)
     """Associations at the same time; one more is refused for the moment (local limit exceeded)."""
     max_pdu: int = Field(default=131_072, ge=4096, le=1_048_576)
@@ -78,34 +83,53 @@ class DimseListener(Source):
     """When it is stopped: how long open associations may go on before they are ended, between images."""
 
     def run(self, intake: Intake, stop: threading.Event, status: SourceStatus) -> None:
-        """Listen until `stop` is set. Raises Retry when the address or port cannot be had."""
+        """Listen until `stop` is set. Raises Retry when the address, the port or the certificate cannot be had."""
+        if self.tls:
+            self.tls.context()  # so that it says at once what is wrong
         listening = self._listen()
         DimseServer(self, intake, status).run(listening, stop)
 
     def check(self) -> list[Tick]:
+        certificate = [] if self.tls is None else [self._certificate(self.tls)]
         try:
             self._resolve()
         except Retry as e:
-            return [Tick("address", False, str(e)), Tick("port", None, "not tried")]
+            return [Tick("address", False, str(e)), Tick("port", None, "not tried"), *certificate]
         address = Tick("address", True, self.host)
         try:
             self._listen().close()
         except Retry as e:
-            return [address, self._holder() or Tick("port", False, str(e))]
-        return [address, Tick("port", True, f"{self.port} is free")]
+            return [address, self._holder() or Tick("port", False, str(e)), *certificate]
+        return [address, Tick("port", True, f"{self.port} is free"), *certificate]
+
+    @staticmethod
+    def _certificate(tls: TlsServer) -> Tick:
+        try:
+            tls.context()
+            until = tls.valid_until()
+        except Retry as e:
+            return Tick("certificate", False, str(e))
+        expired = until < datetime.now(UTC).isoformat(timespec="seconds")
+        return Tick("certificate", not expired, f"{'has ended on' if expired else 'valid until'} {until[:10]}")
 
     def _holder(self) -> Tick | None:
         """Who has the port, if it speaks DICOM: it may be this very listener, running. None: nothing that does."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
         calling = self.calling_ae_titles[0] if self.calling_ae_titles else "AXIOM"
-        peer = Peer(host, self.port, self.ae_title, calling, connect_timeout=2.0, acse_timeout=3.0, dimse_timeout=3.0)
+        peer = Peer(
+            host, self.port, self.ae_title, calling, connect_timeout=2.0, acse_timeout=3.0, dimse_timeout=3.0,
+            secure=secured(self.tls.as_client() if self.tls else None, host),
+        )  # fmt: skip
         try:
             with StoreScu(peer, [(VERIFICATION, IMPLICIT_LITTLE_ENDIAN)]) as scu:
                 ours = scu.peer_version == IMPLEMENTATION_VERSION_NAME
         except Permanent:
             ours = False  # it refuses this AE title: another one's, or this listener with other settings
         except (Retry, ConnectionLost, ProtocolError):
-            return None
+            if self.tls is None:
+                return None
+            words = "is held by something that does not let us in over TLS: if it is this listener, it takes over when saved"
+            return Tick("port", None, f"{self.port} {words}")
         if ours:
             return Tick("port", True, f"{self.port} is held by a listener of Axiom Flow; this one takes over when saved")
         return Tick("port", None, f"{self.port} is held by a DICOM listener: if it is this one, it takes over when saved")

@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,11 +17,15 @@ from engine.durable import fsync_dir
 from engine.errors import OutOfSpace
 from engine.model import Association
 from engine.spool.batch import LOCK, write_batch_file
+from engine.spool.commitments import SpoolCommitments
 from engine.spool.files import try_lock
+from engine.spool.moves import Moves, SpoolMove
 
 __all__ = ["SpoolBatch", "SpoolIncoming", "SpoolIntake", "new_batch_id"]
 
 log = logging.getLogger(__name__)
+
+SIDE_BY_SIDE = 8
 
 
 def new_batch_id(now: datetime) -> str:
@@ -33,28 +38,35 @@ class SpoolIncoming:
 
     def __init__(self, batch: SpoolBatch, number: int, head: bytes) -> None:
         self._batch = batch
-        self._part = batch.folder / f"{number:06d}.part"
+        self.file = batch.folder / f"{number:06d}.part"
         self.path = batch.folder / f"{number:06d}.dcm"
-        self.fd = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self.fd = os.open(self.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         os.write(self.fd, head)
 
     def commit(self) -> None:
         """Data first, then its name, each fsynced: no crash can leave a name without its data."""
+        error = self.settle()
+        if error is not None:
+            raise error
+        self._batch.committed(1)
+
+    def settle(self) -> OSError | None:
+        """The data on disk, and its name given; only the name's own fsync is left. What fails is discarded."""
         try:
             os.fdatasync(self.fd)
-        except OSError:
+            self.file.rename(self.path)
+        except OSError as e:
             self.discard()
-            raise
+            return e
         os.close(self.fd)
         self.fd = -1
-        self._part.rename(self.path)
-        self._batch.committed()
+        return None
 
     def discard(self) -> None:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
-            self._part.unlink(missing_ok=True)
+            self.file.unlink(missing_ok=True)
 
 
 class SpoolBatch:
@@ -83,9 +95,17 @@ class SpoolBatch:
         self._next += 1
         return incoming
 
-    def committed(self) -> None:
+    def commit_all(self, incomings: Sequence[SpoolIncoming]) -> list[OSError | None]:
+        """Their data is written side by side, which disks do in less time than one after the other; their names at once."""
+        with ThreadPoolExecutor(min(len(incomings), SIDE_BY_SIDE)) as pool:
+            errors = list(pool.map(SpoolIncoming.settle, incomings))
+        self.committed(errors.count(None))
+        return errors
+
+    def committed(self, count: int) -> None:
+        """Make the names of instances durable that have been settled."""
         os.fsync(self._dir)
-        self.count += 1
+        self.count += count
 
     def seal(self) -> None:
         if self._dir < 0:
@@ -119,6 +139,8 @@ class SpoolIntake:
         self.max_instances = max_instances
         self.on_ready = on_ready
         self._min_free = min_free_bytes
+        self._moves = Moves(spool / "moves")
+        self.commitments = SpoolCommitments(spool / "commitments")
 
     def require_space(self) -> None:
         """Raises OutOfSpace below the watermark, early enough that ledgers, routing and delivery can still write."""
@@ -133,6 +155,12 @@ class SpoolIntake:
     def open(self, association: Association) -> SpoolBatch:
         self.require_space()
         return SpoolBatch(self, association)
+
+    def await_move(self, association: Association, peer_ae: str) -> SpoolMove:
+        return self._moves.announce(association, peer_ae)
+
+    def awaited(self, originator: str, move_id: int, calling_ae: str) -> SpoolMove | None:
+        return self._moves.find(originator, move_id, calling_ae)
 
 
 def hand_on(folder: Path, ready: Path) -> bool:

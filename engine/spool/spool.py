@@ -26,6 +26,7 @@ import orjson
 from engine.durable import fsync_dir, write_durably
 from engine.errors import Conflict, Missing
 from engine.spool.batch import LOCK, BatchInfo, read_batch_file, remove_batch, write_batch_file
+from engine.spool.commitments import SpoolCommitments
 from engine.spool.files import locked, subfolders, try_lock
 from engine.spool.gathering import Gatherings
 from engine.spool.intake import SpoolIntake, hand_on
@@ -51,6 +52,7 @@ class Spool:
         self.outbox = Outbox(root)
         self.gatherings = Gatherings(root)
         self.seen = Seen(root)
+        self.commitments = SpoolCommitments(root / "commitments")
 
     def make(self) -> None:
         """Make the folders. Raises OSError where that is not allowed."""

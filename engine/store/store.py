@@ -17,11 +17,14 @@ from engine.errors import Conflict, InUse, Invalid, Missing, Problem
 from engine.settings import Settings
 from engine.store import revisions as rows
 from engine.store.audit import Audit, append
+from engine.store.backfills import Backfills
+from engine.store.browser_routes import BrowserRoutes
 from engine.store.database import Database
 from engine.store.diff import Diff, diff_documents
 from engine.store.keys import Keys
 from engine.store.migration import migrate_database
 from engine.store.people import People
+from engine.store.polls import Polls
 from engine.store.revisions import Revision
 from engine.store.usage import used_by
 from engine.store.yaml_text import YamlText, dump_yaml, read_yaml
@@ -61,6 +64,9 @@ class Store:
         self.people = People(self.database)
         self.keys = Keys(self.database)
         self.audit = Audit(self.database)
+        self.polls = Polls(self.database)
+        self.backfills = Backfills(self.database)
+        self.browser_routes = BrowserRoutes(self.database)
         self._lock = threading.Lock()
         self._live: Live | None = None
 

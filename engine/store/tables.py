@@ -10,9 +10,11 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     Dialect,
     ForeignKey,
+    Index,
     Integer,
     MetaData,
     String,
@@ -21,7 +23,10 @@ from sqlalchemy import (
     TypeDecorator,
 )
 
-__all__ = ["Utc", "api_keys", "audit", "live", "metadata", "refresh_tokens", "revisions", "sessions", "users"]
+__all__ = [
+    "Utc", "api_keys", "audit", "backfills", "browser_routes", "live", "metadata", "polled", "pollers", "refresh_tokens",
+    "revisions", "sessions", "users",
+]
 
 
 class Utc(TypeDecorator[datetime]):
@@ -141,4 +146,73 @@ audit = Table(
     Column("address", String(64), nullable=False),
     Column("previous", String(64), nullable=False),
     Column("digest", String(64), nullable=False),
+)
+
+pollers = Table(
+    "pollers",
+    metadata,
+    Column("source", String(63), primary_key=True),
+    Column("holder", String(128), nullable=False),  # who polls it right now: node, process; empty: nobody
+    Column("beat", Utc),  # when the holder last said that it lives
+    Column("next_at", Utc),  # when it is asked next; none: now
+    Column("not_before", Utc),  # the peer is away, or asked for a pause
+    Column("failures", Integer, nullable=False),  # in a row
+    Column("asked_at", Utc),  # the last whole query
+    Column("found", Integer, nullable=False),  # of the last query
+    Column("queued", Integer, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("activity", JSON, nullable=False),  # what the holder does just now, for people
+)
+
+polled = Table(
+    "polled",
+    metadata,
+    Column("source", String(63), primary_key=True),
+    Column("study", String(64), primary_key=True),
+    Column("series", String(64), primary_key=True),  # empty where whole studies are fetched
+    Column("instance", String(64), primary_key=True),
+    Column("state", String(16), nullable=False),  # waiting, fetched, failed, unmatched
+    Column("instances", Integer),  # as the peer counted last
+    Column("fetched_instances", Integer),  # how many there were when it was fetched
+    Column("received", Integer, nullable=False),
+    Column("first_seen", Utc, nullable=False),
+    Column("changed_at", Utc, nullable=False),
+    Column("fetched_at", Utc),
+    Column("next_at", Utc, nullable=False),  # when it is fetched, or tried again
+    Column("attempts", Integer, nullable=False),
+    Column("words", Text, nullable=False),
+    Column("backfill", String(32), nullable=False),  # which back-fill found it; empty: a poll
+    Column("attributes", JSON, nullable=False),  # to fetch it by, and to show it by while it is not; then forgotten
+    Index("ix_polled_due", "source", "state", "next_at"),
+    Index("ix_polled_backfill", "backfill"),
+)
+
+backfills = Table(
+    "backfills",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("source", String(63), nullable=False, index=True),
+    Column("first_day", Date, nullable=False),
+    Column("last_day", Date, nullable=False),
+    Column("next_day", Date, nullable=False),  # the next to be asked for; behind last_day: all are
+    Column("again", Boolean, nullable=False),  # also what was fetched before
+    Column("state", String(16), nullable=False),  # running, paused, cancelled, done
+    Column("found", Integer, nullable=False),
+    Column("already", Integer, nullable=False),  # found, and fetched before
+    Column("fetched", Integer, nullable=False),  # counted when it ends; before, from the table of what was polled
+    Column("failed", Integer, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("created_at", Utc, nullable=False),
+    Column("created_by", String(128), nullable=False),
+    Column("ended_at", Utc),
+)
+
+browser_routes = Table(
+    "browser_routes",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("source", String(63), nullable=False),
+    Column("created_at", Utc, nullable=False, index=True),
+    Column("created_by", String(128), nullable=False),
+    Column("items", JSON, nullable=False),  # a list of [study, series, instance]: the keys of what was chosen, in `polled`
 )

@@ -12,7 +12,8 @@ def used_by(document: Mapping[str, Any], family: str, name: str) -> list[str]:
     """The places that name it: `["rulesets/main/rules/ct"]`. Rules that name a *kind* of source need no one source."""
     if family == "crosswalk_sources":
         return [f"crosswalk_maps/{m['name']}" for m in document.get("crosswalk_maps", []) if m.get("source") == name]
-    return [
+    own = [f"sources/{s['name']}" for s in document.get("sources", []) if family == "schedules" and s.get("schedule") == name]
+    return own + [
         f"rulesets/{ruleset['name']}/rules/{rule['name']}"
         for ruleset in sorted(document.get("rulesets", []), key=lambda r: r["priority"])
         for rule in ruleset.get("rules", [])

@@ -40,6 +40,7 @@ def instance(
             explicit(0x00080060, "CS", b"CT"),
             explicit(0x00100020, "LO", patient.encode()),
             explicit(0x0020000D, "UI", b"1.2.3"),
+            explicit(0x0020000E, "UI", b"1.2.3.99999"),
             explicit(0x7FE00010, "OW", pixels),
         ]
     )

@@ -21,8 +21,10 @@ from engine.configuration import Configuration, load_configuration
 from engine.destinations.base import Destination
 from engine.fields import describe
 from engine.model import Outcome, Tick
+from tests.destinations.emulator import emulator
 from tests.destinations.support import deliver, instances
-from tests.peers import storescp
+from tests.doubles import google_healthcare as google
+from tests.peers import orthanc, storescp
 
 Ready = Callable[[Path], AbstractContextManager[dict[str, Any]]]
 """Makes ready what a kind delivers to, and gives the fields of a destination that reaches it."""
@@ -44,7 +46,31 @@ def dimse(folder: Path) -> Iterator[dict[str, Any]]:
         yield {"host": "127.0.0.1", "port": peer.port, "ae_title": "PACS"}
 
 
-READY: dict[str, Ready] = {"nothing": nothing, "filesystem": filesystem, "dimse": dimse}
+@contextmanager
+def stow_rs(folder: Path) -> Iterator[dict[str, Any]]:
+    with orthanc(folder / "orthanc") as (_, url):
+        yield {"url": f"{url}/dicom-web"}
+
+
+@contextmanager
+def google_healthcare(folder: Path) -> Iterator[dict[str, Any]]:
+    with google.google_healthcare(folder / "google") as double:
+        key = double.tokens.key_file(folder)
+        yield dict(zip(("project", "location", "dataset", "dicom_store"), google.STORE.split("/")[1::2], strict=True)) | {
+            "endpoint": double.url, "service_account": f"file:{key}",
+        }
+
+
+@contextmanager
+def gcs(folder: Path) -> Iterator[dict[str, Any]]:
+    with emulator("conformance") as url:
+        yield {"bucket": "conformance", "endpoint": url, "anonymous": True}
+
+
+READY: dict[str, Ready] = {
+    "nothing": nothing, "filesystem": filesystem, "dimse": dimse, "stow_rs": stow_rs,
+    "google_healthcare": google_healthcare, "gcs": gcs,
+}
 """Kinds that can be delivered to here; the others are held to what a configuration must be."""
 
 

@@ -27,6 +27,8 @@ from engine.dicom.network.wire import Wire
 from engine.model import Association, Intake, Receipt
 from engine.sources.base import SourceStatus
 from engine.sources.dimse_listener import DimseListener
+from engine.spool.commitments import SpoolCommitments
+from engine.spool.moves import Moves, SpoolMove
 from tests.peers import free_port, wait_until
 
 __all__ = [
@@ -95,6 +97,16 @@ class FolderIntake:
         with self.lock:
             self.batches.append(batch)
         return batch
+
+    def await_move(self, association: Association, peer_ae: str) -> SpoolMove:
+        return Moves(self.folder / "moves").announce(association, peer_ae)
+
+    def awaited(self, originator: str, move_id: int, calling_ae: str) -> SpoolMove | None:
+        return Moves(self.folder / "moves").find(originator, move_id, calling_ae)
+
+    @property
+    def commitments(self) -> SpoolCommitments:
+        return SpoolCommitments(self.folder / "commitments")
 
     @property
     def files(self) -> list[Path]:

@@ -150,9 +150,10 @@ def test_a_syntax_that_was_not_proposed_is_not_accepted() -> None:
 
     with scripted(script) as port:
         receipts, report = collect()
-        Dimse(name="odd", host="127.0.0.1", port=port, ae_title="ODD", acse_timeout=1).deliver(
-            [made(0)], report, threading.Event()
+        odd = Dimse(
+            name="odd", host="127.0.0.1", port=port, ae_title="ODD", acse_timeout=1, transfer_syntax={"fall_back": False}
         )
+        odd.deliver([made(0)], report, threading.Event())
     assert [(r.outcome, r.code) for r in receipts] == [(Outcome.REFUSED, "0x0122")]
 
 

@@ -11,7 +11,8 @@ def test_admin_may_all_and_user_sees_no_patients() -> None:
     assert permissions_of("Admin") == frozenset(Permission)
     assert permissions_of("User") == {Permission.VIEW, Permission.OPERATE, Permission.BROWSE}
     assert permissions_of("no such role") == frozenset()
-    assert set(ROLES) == {"Admin", "User"}
+    assert permissions_of("Sender") == {Permission.STORE}
+    assert set(ROLES) == {"Admin", "Sender", "User"}
 
 
 def test_a_missing_permission_is_named() -> None:

@@ -30,6 +30,8 @@ from engine.fields import describe
 from engine.rules.model import Ruleset, Schedule
 from tests.workbench import fake_site
 from tests.workbench.fake_asking import add_asking_routes
+from tests.workbench.fake_browser import add_browser
+from tests.workbench.fake_pollers import poller_routes
 
 __all__ = ["FakeApi", "serve"]
 
@@ -53,6 +55,9 @@ class FakeApi:
         self.unmatched = fake_site.unmatched()
         self.deliveries = fake_site.deliveries()
         self.gatherings = fake_site.gatherings()
+        self.pollers: list[dict[str, Any]] = []
+        self.troubles: list[dict[str, Any]] = []
+        self.backfills: list[dict[str, Any]] = []
         self.is_empty = False
         self.status_code = 0
         """When set, every answer is this error."""
@@ -133,6 +138,8 @@ def _app(state: FakeApi) -> FastAPI:
     _auth_routes(app, state)
     _work_routes(app, state)
     add_asking_routes(app, state, _check)
+    add_browser(app, state)
+    poller_routes(app, state)
     _crud_routes(app, state)
     return app
 

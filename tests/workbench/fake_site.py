@@ -109,6 +109,7 @@ def status(state: Any) -> dict[str, Any]:
              "ae_title": "AXIOM_US", "associations": 0, "instances": 0, "since": ago(minutes=4),
              "error": "Port 11119 is taken by another program."},
         ],
+        "pollers": state.pollers,
         "queues": [{"name": "route", "depth": 0}, {"name": "deliver", "depth": 2}],
         "workers": [
             {"name": "route-1", "queue": "axiom.node-1.route", "state": "idle", "pid": 411},

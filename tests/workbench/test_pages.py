@@ -14,7 +14,7 @@ from tests.workbench.fake_api import FakeApi
 Open = Callable[..., AppTest]
 PAGES = sorted(p.stem for p in (Path(__file__).parents[2] / "workbench" / "pages").glob("*.py"))
 HEADS = {
-    "instance": "Find an image", "whatif": "What if",
+    "instance": "Find an image", "whatif": "What if", "browser": "Data browser",
     "crosswalk_sources": "Crosswalk sources", "crosswalk_maps": "Crosswalk maps",
 }  # fmt: skip
 

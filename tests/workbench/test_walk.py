@@ -26,7 +26,8 @@ SHOTS = os.environ.get("AXIOM_SHOTS", "")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 BROWSER = chromium()
 WALK = [
-    ("instance", "Find an image"), ("held", "Held"), ("deliveries", "Deliveries"), ("rules", "Rules"), ("sources", "Sources"),
+    ("instance", "Find an image"), ("browser", "Data browser"), ("held", "Held"), ("deliveries", "Deliveries"),
+    ("rules", "Rules"), ("sources", "Sources"),
     ("destinations", "Destinations"), ("schedules", "Schedules"),
     ("crosswalk_sources", "Crosswalk sources"), ("crosswalk_maps", "Crosswalk maps"),
     ("revisions", "Revisions"), ("history", "History"), ("whatif", "What if"), ("analysis", "Analysis"),

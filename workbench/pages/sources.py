@@ -6,16 +6,18 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from workbench import parts
+from workbench import editing, parts, pollers
 from workbench.family import Family, show
 
 
 def line(item: Mapping[str, Any], state: Mapping[str, Any]) -> tuple[str, str]:
-    where = " · ".join(str(item[k]) for k in ("ae_title", "host", "port", "description") if item.get(k))
+    where = " · ".join(str(item[k]) for k in ("ae_title", "host", "port", "url", "description") if item.get(k))
     if not item.get("enabled", True):
         return where, parts.chip("paused", "idle")
     if not state:
         return where, ""
+    if "retrying" in state:
+        return where, pollers.line(state)
     words = escape(state.get("error") or "")
     if state["state"] == "listening":
         words = f"{parts.plural(state['associations'], 'open association')} · {state['instances']:,} images"
@@ -31,7 +33,9 @@ show(
         title="Sources",
         under="Where images come from. A saved change takes effect within seconds.",
         nothing=("No source yet", "Add a DICOM listener, and modalities have somewhere to send to."),
-        states=lambda status: {s["name"]: s for s in status["listeners"]},
+        states=lambda status: {s["name"]: s for s in (*status["listeners"], *status.get("pollers", []))},
         line=line,
     )
 )
+if editing.current("sources") is None:
+    pollers.show()

@@ -111,6 +111,7 @@ def every_minute(flow: dict[str, Any]) -> list[dict[str, Any]]:
 def attention(totals: dict[str, int], status: dict[str, Any]) -> None:
     """What needs a person, each beside the way to the page that solves it."""
     failed = [one for one in status["listeners"] if one["state"] == "failed"]
+    ending = [one for one in status.get("certificates", []) if one["words"]]
     full = not status["spool"].get("accepting", True)
     away = not status.get("engine", {}).get("running", True)
     items = [
@@ -118,6 +119,7 @@ def attention(totals: dict[str, int], status: dict[str, Any]) -> None:
         (bool(status.get("redis")), str(status.get("redis") or ""), "today"),
         (full, "Receiving has stopped: the disk is nearly full", "deliveries"),
         *((True, f"{one['name']} does not listen: {one['error']}", "sources") for one in failed),
+        *((True, f"The certificate of {one['where']}: {one['words']}", one["where"].partition("/")[0]) for one in ending),
         (
             totals["held"],
             f"{parts.plural(totals['held'], 'image')} held: the rules could not decide or change them",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import os
 import re
@@ -16,7 +14,8 @@ from fastapi import APIRouter, File, Form, Query, Response, UploadFile
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse
 
-from engine.api.access import Caller, GuardedRoute, Who
+from engine.api.access import GuardedRoute, Who
+from engine.api.notes import note, veil
 from engine.api.parts import Here, Parts
 from engine.configuration import Configuration
 from engine.dicom.dictionary import complete
@@ -65,13 +64,13 @@ def instances(
     q: Annotated[str, Query(max_length=200, description="A patient's ID or name, accession number, UID, ...")] = "",
     limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
 ) -> list[dict[str, Any]]:
-    _note(parts, caller, "query-patients", "instances", {"sought": _veil(parts, q)})
+    note(parts, caller, "query-patients", "instances", {"sought": veil(parts, q)})
     return parts.operations.instances(q, limit, mask=caller.masked)
 
 
 @router.get("/instances/{sop_instance_uid}", tags=["History"], summary="One image's whole story")
 def instance(parts: Here, caller: Who, sop_instance_uid: str) -> dict[str, Any]:
-    _note(parts, caller, "see-instance", "instances", {}, name=sop_instance_uid)
+    note(parts, caller, "see-instance", "instances", {}, name=sop_instance_uid)
     return parts.operations.instance(sop_instance_uid, mask=caller.masked)
 
 
@@ -82,7 +81,7 @@ def instance(parts: Here, caller: Who, sop_instance_uid: str) -> dict[str, Any]:
 def query_history(parts: Here, caller: Who, body: Sql) -> Response:
     """Views: `instances decisions changes deliveries queries audit`. JSON: `{"columns", "rows", "truncated"}`, a row being
     an object; Arrow: an IPC stream, with the answer's header `X-Truncated`."""
-    _note(parts, caller, "query-history", "history", {"sql": _without_values(body.sql), "seal": _veil(parts, body.sql)})
+    note(parts, caller, "query-history", "history", {"sql": _without_values(body.sql), "seal": veil(parts, body.sql)})
     table = parts.operations.query(body.sql, limit=body.limit, timeout=body.timeout, mask=caller.masked)
     truncated = is_truncated(table)
     if body.format == "arrow":
@@ -125,7 +124,7 @@ def test_rules(
     )  # fmt: skip
     path = _keep(parts, file)
     try:
-        _note(parts, caller, "test-rules", "rules", {"draft": draft is not None})
+        note(parts, caller, "test-rules", "rules", {"draft": draft is not None})
         answer = parts.operations.test_rules(path, association, draft)
     finally:
         path.unlink(missing_ok=True)
@@ -136,7 +135,7 @@ def test_rules(
 def what_if(parts: Here, caller: Who, body: WhatIfBody) -> dict[str, Any]:
     """Families that the draft does not name are the live ones. Counts by rule, modality, source and destination, with
     samples of what the draft would gain and lose against the live rules."""
-    _note(parts, caller, "what-if", "rules", {"days": body.days})
+    note(parts, caller, "what-if", "rules", {"days": body.days})
     draft = {**parts.store.live().configuration.document(), **body.configuration}
     return parts.operations.what_if(draft, days=body.days, samples=body.samples)
 
@@ -184,21 +183,6 @@ def tags(
     return [
         TagOut(tag=f"{t.tag:08x}".upper(), keyword=t.keyword, name=t.name, vr=t.vr, vm=t.vm) for t in complete(q, limit)
     ]
-
-
-def _note(
-    parts: Parts, caller: Caller, action: str, family: str, detail: dict[str, Any], *, name: str = ""
-) -> None:
-    """Who looked at patients, written before they see anything."""
-    parts.store.audit.write(
-        who=caller.signature, action=action, family=family, name=name, detail=detail, address=caller.address
-    )
-
-
-def _veil(parts: Parts, text: str) -> str:
-    """A text that may name a patient, so that it can be compared but not read: equal texts, equal veils."""
-    key = hashlib.sha256(b"audit veil\0" + parts.settings.key.encode()).digest()
-    return hmac.new(key, text.strip().lower().encode(), hashlib.sha256).hexdigest()[:32] if text.strip() else ""
 
 
 _VALUES = re.compile(r"'(?:[^']|'')*'|\$(\w*)\$.*?\$\1\$|--[^\n]*|/\*.*?\*/|\b\d+(?:\.\d+)?\b", re.DOTALL)

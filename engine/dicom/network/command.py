@@ -4,29 +4,59 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from engine.dicom.network.pdu import ProtocolError, peer_text
 
 __all__ = [
-    "C_CANCEL_RQ", "C_ECHO_RQ", "C_ECHO_RSP", "C_STORE_RQ", "C_STORE_RSP", "Command", "decode_command",
-    "encode_command",
+    "C_CANCEL_RQ", "C_ECHO_RQ", "C_ECHO_RSP", "C_FIND_RQ", "C_FIND_RSP", "C_GET_RQ", "C_GET_RSP", "C_MOVE_RQ", "C_MOVE_RSP",
+    "C_STORE_RQ", "C_STORE_RSP", "NOTHING_SAID", "N_ACTION_RQ", "N_ACTION_RSP", "N_EVENT_REPORT_RQ", "N_EVENT_REPORT_RSP",
+    "Command", "Counts", "decode_command", "encode_command",
 ]
 
 C_STORE_RQ: Final = 0x0001
 C_STORE_RSP: Final = 0x8001
+C_GET_RQ: Final = 0x0010
+C_GET_RSP: Final = 0x8010
+C_FIND_RQ: Final = 0x0020
+C_FIND_RSP: Final = 0x8020
+C_MOVE_RQ: Final = 0x0021
+C_MOVE_RSP: Final = 0x8021
 C_ECHO_RQ: Final = 0x0030
 C_ECHO_RSP: Final = 0x8030
 C_CANCEL_RQ: Final = 0x0FFF
+N_EVENT_REPORT_RQ: Final = 0x0100
+N_EVENT_REPORT_RSP: Final = 0x8100
+N_ACTION_RQ: Final = 0x0130
+N_ACTION_RSP: Final = 0x8130
 
+_WITH_PRIORITY = (C_STORE_RQ, C_GET_RQ, C_FIND_RQ, C_MOVE_RQ)
 _NO_DATA_SET = 0x0101
-_MEDIUM = 0
+_MEDIUM = 0  # priority
 _COMMENT_LENGTH = 64  # VR LO
+
+
+class Counts(NamedTuple):
+    """Sub-operations of a C-MOVE or C-GET (PS3.7 9.3.3.2); None where the peer does not say."""
+
+    remaining: int | None = None
+    completed: int | None = None
+    failed: int | None = None
+    warning: int | None = None
+
+    @property
+    def total(self) -> int | None:
+        """All sub-operations, None when the peer said none of the counts."""
+        said = [n for n in self if n is not None]
+        return sum(said) if said else None
+
+
+NOTHING_SAID: Final = Counts()
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """The elements that C-STORE and C-ECHO need; others are skipped on reading. None and "" mean absent."""
+    """The elements that the composite services need; others are skipped on reading. None and "" mean absent."""
 
     field: int
     """(0000,0100) Command Field."""
@@ -40,23 +70,45 @@ class Command:
     status: int | None = None
     comment: str = ""
     """(0000,0902) Error Comment; cut to 64 characters on encoding."""
+    move_destination: str = ""
+    """(0000,0600) the AE title that a C-MOVE sends to."""
+    originator: str = ""
+    """(0000,1030) in a C-STORE that a C-MOVE caused: who asked for it."""
+    originator_id: int | None = None
+    """(0000,1031) the Message ID of that C-MOVE."""
+    counts: Counts = NOTHING_SAID
+    requested_class_uid: str = ""
+    """(0000,0003) in an N-ACTION: of the class that is asked."""
+    requested_instance_uid: str = ""
+    """(0000,1001) and of its instance."""
+    action_type: int | None = None
+    """(0000,1008)"""
+    event_type: int | None = None
+    """(0000,1002)"""
 
 
 def encode_command(command: Command) -> bytes:
     """The command set with its group length."""
-    is_store = command.field == C_STORE_RQ
     comment = command.comment.encode("ascii", "replace").replace(b"\\", b"/")[:_COMMENT_LENGTH]
     body = b"".join(
         (
             _uid(0x0002, command.sop_class_uid),
+            _uid(0x0003, command.requested_class_uid),
             _us(0x0100, command.field),
             _us(0x0110, command.message_id),
             _us(0x0120, command.responded_to),
-            _us(0x0700, _MEDIUM if is_store else None),  # priority: 0 is medium
+            _ae(0x0600, command.move_destination),
+            _us(0x0700, _MEDIUM if command.field in _WITH_PRIORITY else None),
             _us(0x0800, 0x0001 if command.has_data_set else _NO_DATA_SET),
             _us(0x0900, command.status),
             _element(0x0902, comment + b" " * (len(comment) % 2)) if comment else b"",
             _uid(0x1000, command.sop_instance_uid),
+            _uid(0x1001, command.requested_instance_uid),
+            _us(0x1002, command.event_type),
+            _us(0x1008, command.action_type),
+            *(_us(0x1020 + i, count) for i, count in enumerate(command.counts)),
+            _ae(0x1030, command.originator),
+            _us(0x1031, command.originator_id),
         )
     )
     return struct.pack("<HHII", 0, 0, 4, len(body)) + body
@@ -87,6 +139,14 @@ def decode_command(data: bytes) -> Command:
         sop_instance_uid=_text(values, 0x1000),
         status=_number(values, 0x0900),
         comment=_text(values, 0x0902),
+        move_destination=_text(values, 0x0600),
+        originator=_text(values, 0x1030),
+        originator_id=_number(values, 0x1031),
+        counts=Counts(*(_number(values, 0x1020 + i) for i in range(4))),
+        requested_class_uid=_text(values, 0x0003),
+        requested_instance_uid=_text(values, 0x1001),
+        action_type=_number(values, 0x1008),
+        event_type=_number(values, 0x1002),
     )
 
 
@@ -96,6 +156,11 @@ def _element(element: int, value: bytes) -> bytes:
 
 def _us(element: int, value: int | None) -> bytes:
     return b"" if value is None else struct.pack("<HHIH", 0, element, 2, value)
+
+
+def _ae(element: int, title: str) -> bytes:
+    value = title.encode("ascii", "replace")[:16]
+    return _element(element, value + b" " * (len(value) % 2)) if value else b""
 
 
 def _uid(element: int, uid: str) -> bytes:

@@ -128,11 +128,17 @@ class Messages:
 
     def encode(self, context: int, command: Command) -> bytes:
         """A command as P-DATA-TF PDUs no longer than the peer takes."""
-        data, size = encode_command(command), self.fragment_size
-        parts = [data[at : at + size] for at in range(0, len(data), size)]
+        return self._encode(context, COMMAND, encode_command(command))
+
+    def encode_data_set(self, context: int, data_set: bytes) -> bytes:
+        """A small data set, such as an identifier, likewise."""
+        return self._encode(context, DATA_SET, data_set)
+
+    def _encode(self, context: int, kind: int, data: bytes) -> bytes:
+        size = self.fragment_size
+        parts = [data[at : at + size] for at in range(0, len(data), size)] or [b""]
         return b"".join(
-            pdv_head(context, COMMAND | (LAST if i == len(parts) else 0), len(part)) + part
-            for i, part in enumerate(parts, 1)
+            pdv_head(context, kind | (LAST if i == len(parts) else 0), len(part)) + part for i, part in enumerate(parts, 1)
         )
 
     def send(self, context: int, command: Command) -> None:

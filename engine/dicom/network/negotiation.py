@@ -7,7 +7,15 @@ from typing import NamedTuple
 
 from engine.dicom.network.pdu import Associate, ContextResult, ProposedContext, Role
 from engine.dicom.network.status import Rejection
-from engine.dicom.network.uids import APPLICATION_CONTEXT, IMPLICIT_LITTLE_ENDIAN, VERIFICATION, is_storage, is_uid
+from engine.dicom.network.uids import (
+    APPLICATION_CONTEXT,
+    EXPLICIT_LITTLE_ENDIAN,
+    IMPLICIT_LITTLE_ENDIAN,
+    STORAGE_COMMITMENT,
+    VERIFICATION,
+    is_storage,
+    is_uid,
+)
 
 __all__ = [
     "CALLED_AE_UNKNOWN", "CALLING_AE_UNKNOWN", "LOCAL_LIMIT", "NO_REASON", "AcceptedContext", "accept",
@@ -44,7 +52,8 @@ def accept(
     """The A-ASSOCIATE-AC for a request, and the contexts it accepts by their IDs.
 
     Verification and every storage class, private and unknown ones too, are accepted with the first proposed transfer
-    syntax (of `transfer_syntaxes`, when given): the sender put it first.
+    syntax (of `transfer_syntaxes`, when given): the sender put it first. Storage commitment is accepted from an archive
+    that reports (it proposes itself as SCP, PS3.4 J.3.3), not from who asks for one.
     """
     roles = {role.sop_class_uid: role for role in request.roles}
     accepted: dict[int, AcceptedContext] = {}
@@ -61,13 +70,21 @@ def accept(
         titles=request.titles,
         max_length=max_length,
         results=tuple(results),
-        roles=tuple(Role(uid, scu=True, scp=False) for uid in roles if uid in taken),  # we store, we never send here
+        # we store, and hear reports; we never send here
+        roles=tuple(
+            Role(uid, scu=uid != STORAGE_COMMITMENT, scp=uid == STORAGE_COMMITMENT) for uid in roles if uid in taken
+        ),
     )
     return answer, accepted
 
 
 def _answer(context: ProposedContext, role: Role | None, allowed: Collection[str]) -> tuple[int, str]:
     fallback = context.transfer_syntaxes[0] if context.transfer_syntaxes else IMPLICIT_LITTLE_ENDIAN
+    if context.abstract_syntax == STORAGE_COMMITMENT:
+        known = [s for s in context.transfer_syntaxes if s in (EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN)]
+        if role is None or not role.scp or not known:
+            return ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED, fallback
+        return ContextResult.ACCEPTED, known[0]
     if context.abstract_syntax != VERIFICATION and not is_storage(context.abstract_syntax):
         return ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED, fallback
     if role is not None and not role.scu:

@@ -1,13 +1,17 @@
-"""Status codes of a C-STORE response and reasons of a refused association, in the standard's own words.
+"""Status codes of responses and reasons of a refused association, in the standard's own words.
 
-PS3.7 Annex C (general), PS3.4 Table B.2-1 (storage), PS3.8 Table 9-21 (A-ASSOCIATE-RJ).
+PS3.7 Annex C (general), PS3.4 Table B.2-1 (storage), Tables C.4-1, C.4-2 and C.4-3 (query and retrieve), PS3.8 Table
+9-21 (A-ASSOCIATE-RJ).
 """
 
 from __future__ import annotations
 
+from engine.errors import Permanent, Retry
 from engine.model import Outcome
 
-__all__ = ["Rejection", "code_of", "outcome_of", "status_words"]
+__all__ = [
+    "PENDING", "Rejection", "code_of", "outcome_of", "query_failure", "query_words", "status_words",
+]
 
 _GENERAL = {
     0x0000: "Success",
@@ -57,6 +61,50 @@ def status_words(status: int, comment: str = "") -> str:
         group = {0x0: "Failure", 0xA: "Error", 0xB: "Warning"}.get(status >> 12)
         words = f"{group or 'Unknown status'} ({code_of(status)})"
     return f"{words}: {comment}" if comment else words
+
+
+PENDING = (0xFF00, 0xFF01)
+"""More follows; FF01: and some optional keys are not supported."""
+
+_QUERY = {
+    0xA700: "Refused: Out of resources",
+    0xA701: "Refused: Out of resources, unable to calculate the number of matches",
+    0xA702: "Refused: Out of resources, unable to perform sub-operations",
+    0xA801: "Refused: Move destination unknown",
+    0xA900: "Error: Identifier does not match SOP Class",
+    0xAA00: "Failure: None of the frames requested were found in the SOP Instance",
+    0xAA01: "Failure: Unable to create new object for this SOP class",
+    0xAA02: "Failure: Unable to extract frames",
+    0xAA03: "Failure: Time-based request received for a non-time-based original SOP Instance",
+    0xAA04: "Failure: Invalid request",
+    0xB000: "Warning: Sub-operations complete, one or more failures",
+    0xFE00: "Cancel: terminated due to a cancel request",
+    0xFF00: "Pending",
+    0xFF01: "Pending: one or more optional keys are not supported",
+}
+_UNABLE = "Failed: Unable to process"  # Cxxx
+
+_ADVICE = {
+    0x0122: "It does not offer this query: try the other root model.",
+    0x0124: "Ask its administrator to let this AE title query and retrieve.",
+    0xA801: "Enter our move destination there, with this machine's address and the listener's port.",
+    0xA900: "It does not take these filters at this level: use fewer, or another level.",
+}
+
+
+def query_words(status: int, comment: str = "") -> str:
+    """The words of a C-FIND, C-MOVE or C-GET status with the peer's own Error Comment, and what can be done about it."""
+    words = _QUERY.get(status) or (_UNABLE if status >> 12 == 0xC else status_words(status))
+    told = f"{code_of(status)} {words}" + (f": {comment}" if comment else "")
+    return f"{told}. {_ADVICE[status]}" if status in _ADVICE else told
+
+
+def query_failure(peer: str, status: int, comment: str = "") -> Retry | Permanent:
+    """A query's or retrieval's final failure as an error: A7xx and failures of the moment may be tried again."""
+    words = f"{peer} answered {query_words(status, comment)}"
+    words = words if words.endswith(".") else f"{words}."
+    transient = status >> 8 == 0xA7 or status in _TRANSIENT
+    return Retry(words, code_of(status)) if transient else Permanent(words, code_of(status))
 
 
 def outcome_of(status: int) -> Outcome:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["APPLICATION_CONTEXT", "IMPLICIT_LITTLE_ENDIAN", "VERIFICATION", "is_storage", "is_uid", "uid_name"]
+__all__ = [
+    "APPLICATION_CONTEXT", "EXPLICIT_LITTLE_ENDIAN", "IMPLICIT_LITTLE_ENDIAN", "STORAGE_COMMITMENT", "VERIFICATION",
+    "is_storage", "is_uid", "uid_name",
+]
 
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 """DICOM Application Context Name (PS3.7 A.2.1)."""
 VERIFICATION = "1.2.840.10008.1.1"
 IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
+STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
+"""Storage Commitment Push Model (PS3.4 J)."""
 
 _UID = re.compile(r"[0-9.]{1,64}", re.ASCII)
 

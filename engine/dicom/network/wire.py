@@ -6,13 +6,17 @@ import contextlib
 import ipaddress
 import select
 import socket
+import ssl
 import struct
 import time
+
+from engine.tls_words import tls_words
 
 __all__ = ["ConnectionLost", "Wire", "peer_ip"]
 
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux only
 _BUFFER = 256 * 1024
+_ALERT_SECONDS = 1.0
 
 
 class ConnectionLost(Exception):
@@ -20,7 +24,7 @@ class ConnectionLost(Exception):
 
 
 class Wire:
-    """A connected socket. Not thread-safe: one thread uses it (`cut` apart, which any thread may call).
+    """A connected socket, TLS or not. Not thread-safe: one thread uses it (`cut` apart, which any thread may call).
 
     `timeout` seconds bound each wait for the peer and the whole of each PDU, so that a peer that feeds single bytes
     cannot hold it. Sends small packets at once (TCP_NODELAY) and, with `acknowledge`, answers each segment at once
@@ -33,9 +37,21 @@ class Wire:
         self._quickack = _QUICKACK if acknowledge else None
         self._buffer = memoryview(bytearray(_BUFFER))
         self._start = self._end = 0
+        self._was_cut = False
         self._deadline = time.monotonic() + timeout
         sock.settimeout(timeout)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def secure(self, context: ssl.SSLContext) -> ssl.SSLSocket:
+        """Go over to TLS as the accepting side; the handshake is still to be made, on the socket that is given back.
+
+        Raises OSError when the connection is over already.
+        """
+        wrapped = context.wrap_socket(self._sock, server_side=True, do_handshake_on_connect=False)
+        self._sock = wrapped
+        if self._was_cut:  # while neither socket was here to be cut
+            self.cut()
+        return wrapped
 
     def set_timeout(self, timeout: float) -> None:
         self._timeout = timeout
@@ -45,9 +61,28 @@ class Wire:
         """Whether something can be read (or the peer has closed) within `seconds`."""
         if self._start < self._end:
             return True
+        sock, until = self._sock, time.monotonic() + seconds
+        if isinstance(sock, ssl.SSLSocket) and sock.pending():
+            return True
         poll = select.poll()
-        poll.register(self._sock, select.POLLIN)
-        return bool(poll.poll(max(0.0, seconds) * 1000))
+        poll.register(sock, select.POLLIN)
+        while poll.poll(max(0.0, until - time.monotonic()) * 1000):
+            if not isinstance(sock, ssl.SSLSocket) or self._take_what_came(sock):
+                return True
+        return False
+
+    def _take_what_came(self, sock: ssl.SSLSocket) -> bool:
+        """TLS has records of its own (a session ticket, half a record), behind which a read would wait."""
+        sock.settimeout(0)
+        try:
+            self._start, self._end = 0, sock.recv_into(self._buffer)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return False
+        except OSError:
+            return True  # it will be said again where it is read
+        finally:
+            sock.settimeout(self._timeout)
+        return True
 
     def head(self) -> tuple[int, int]:
         """Type and length of the next PDU; its time limit starts now. Raises ConnectionLost."""
@@ -78,7 +113,7 @@ class Wire:
         except TimeoutError:
             raise ConnectionLost(f"the peer sent nothing for {self._timeout:g} seconds") from None
         except OSError as e:
-            raise ConnectionLost(f"the connection broke: {e.strerror or e}") from e
+            raise ConnectionLost(_broke(e)) from e
         if not got:
             raise ConnectionLost("the peer closed the connection")
         if self._quickack is not None:  # the kernel falls back to delayed acknowledgements, so after each read
@@ -94,7 +129,18 @@ class Wire:
         except TimeoutError:
             raise ConnectionLost(f"the peer took nothing for {self._timeout:g} seconds") from None
         except OSError as e:
-            raise ConnectionLost(f"the connection broke: {e.strerror or e}") from e
+            raise ConnectionLost(_broke(self._alert() or e)) from e
+
+    def _alert(self) -> OSError | None:
+        """Why a TLS peer closed on us while we sent: with TLS 1.3 it judges our certificate after the handshake."""
+        if not isinstance(self._sock, ssl.SSLSocket):
+            return None
+        try:
+            self._sock.settimeout(_ALERT_SECONDS)
+            self._sock.recv(1)
+        except OSError as e:
+            return e if isinstance(e, ssl.SSLError) and e.reason else None
+        return None
 
     def finish(self, last: bytes = b"", seconds: float = 2.0) -> None:
         """Say a last word, wait for the peer to close (the ARTIM timer of PS3.8 9.1.4), and close.
@@ -105,7 +151,9 @@ class Wire:
             self._sock.settimeout(seconds)
             if last:
                 self._sock.sendall(last)
+            self._say_goodbye()
             self._sock.shutdown(socket.SHUT_WR)
+            self._sock.settimeout(seconds)
             until = time.monotonic() + seconds
             while time.monotonic() < until and self._sock.recv_into(self._buffer):
                 pass
@@ -113,11 +161,25 @@ class Wire:
 
     def cut(self) -> None:
         """End the connection now; a thread that waits on it is woken with ConnectionLost."""
-        with contextlib.suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RDWR)
+        self._was_cut = True
+        with contextlib.suppress(OSError):  # the TCP connection's own: TLS's would pull the state from under the reader
+            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
 
     def close(self) -> None:
+        self._say_goodbye()
         self._sock.close()
+
+    def _say_goodbye(self) -> None:
+        """TLS ends with a close_notify (RFC 8446 6.1), or the peer would see a truncation; its own is not waited for."""
+        if isinstance(self._sock, ssl.SSLSocket):
+            with contextlib.suppress(OSError, ValueError):  # ValueError: there was no handshake, or this was said before
+                self._sock.settimeout(0)
+                self._sock.unwrap()
+
+
+def _broke(error: OSError) -> str:
+    words = tls_words(error)
+    return f"the connection broke: the peer: {words}" if words else f"the connection broke: {error.strerror or error}"
 
 
 def peer_ip(address: str) -> str:
