@@ -173,12 +173,11 @@ def _web(what: str, url: str) -> Finding:
 
 def _certificates(ops: Operations) -> Iterator[Finding]:
     """The certificates of sources and destinations, read here and now: those that end soon one by one, the others at once."""
-    from engine.connection.expiry import look
+    from engine.connection.expiry import look, users_of
 
     live = ops.store.live().configuration
-    users = [(f"sources/{s.name}", s) for s in live.sources if s.enabled]
-    users += [(f"destinations/{d.name}", d) for d in live.destinations if d.enabled]
-    found = look(users, ops.settings.tls_warn_days)
+    parts = (("sources", live.sources), ("destinations", live.destinations))
+    found = look(users_of(parts, ops.settings), ops.settings.tls_warn_days)
     for one in found:
         if one.words:
             yield Finding(f"certificate of {one.where}", False, " ".join(filter(None, (one.subject, one.words))))

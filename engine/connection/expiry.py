@@ -10,8 +10,9 @@ from pydantic import BaseModel
 
 from engine.connection.tls import TlsClient, TlsServer
 from engine.errors import Retry
+from engine.settings import Settings
 
-__all__ = ["Expiry", "look"]
+__all__ = ["Expiry", "look", "users_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class Expiry:
     """One certificate that a source or destination uses, or why it cannot be read."""
 
     where: str
-    """ "sources/modalities"."""
+    """ "sources/modalities", "API"."""
     reference: str = ""
     subject: str = ""
     valid_until: str = ""
@@ -28,6 +29,16 @@ class Expiry:
     """Whole days that are left, negative when it has ended; None when it could not be read."""
     words: str = ""
     """What to do, "" when nothing is to be done."""
+
+
+def users_of(parts: Iterable[tuple[str, Iterable[BaseModel]]], settings: Settings) -> list[tuple[str, BaseModel]]:
+    """What is switched on in the families ("sources" and the like) with its place, and the API, for `look`."""
+    users = [
+        (f"{family}/{getattr(one, 'name', '')}", one) for family, some in parts for one in some if getattr(one, "enabled", True)
+    ]
+    if settings.tls_certificate:
+        users.append(("API", TlsServer(certificate=settings.tls_certificate, private_key=settings.tls_key or None)))
+    return users
 
 
 def look(users: Iterable[tuple[str, BaseModel]], warn_days: int, now: datetime | None = None) -> list[Expiry]:

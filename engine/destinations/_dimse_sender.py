@@ -92,6 +92,8 @@ class DimseSender:
         """In the first transfer syntax that the peer has accepted and that the instance can be written in."""
         received = one.transfer_syntax_uid
         targets = self._policy.targets(received)
+        if not targets and (as_it_is := scu.contexts.get((one.sop_class_uid, received))) is not None:
+            return _store(scu, as_it_is, one)  # nearly all are sent so
         failures: dict[str, None] = {}
         for syntax in self._policy.candidates(received):
             context = scu.contexts.get((one.sop_class_uid, syntax))

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 import orjson
 
-from engine.connection.expiry import look
+from engine.connection.expiry import look, users_of
 from engine.jobs.context import Context
 
 __all__ = ["watch_certificates"]
@@ -21,10 +21,8 @@ SAY_EVERY = 86_400.0
 def watch_certificates(context: Context) -> None:
     """Look at the certificates of what is switched on; `run/certificates.json` holds what was found and when it was said."""
     configuration = context.configuration()
-    users = [
-        *((f"sources/{one.name}", one) for one in configuration.sources if one.enabled),
-        *((f"destinations/{one.name}", one) for one in configuration.destinations if one.enabled),
-    ]
+    parts = (("sources", configuration.sources), ("destinations", configuration.destinations))
+    users = users_of(parts, context.settings)
     file = context.settings.run_dir / "certificates.json"
     try:
         said: dict[str, float] = orjson.loads(file.read_bytes())["said"]

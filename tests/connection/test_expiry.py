@@ -51,5 +51,9 @@ def test_doctor_status_and_log_say_it(tmp_path: Path, authority: Authority, capl
     assert caplog.text.count("certificate of sources/in: CN=ending,O=Axiom Flow Tests") == 1
     [shown] = operations.status()["certificates"]
     assert shown["where"] == "sources/in" and shown["days"] == 3 and "in 3 days" in shown["words"]
+    with_api = Settings(home=settings.home, tls_certificate=tls["certificate"], tls_key=tls["private_key"])
+    assert [one.what for one in examine(with_api) if one.what.startswith("certificate")] == [
+        "certificate of API", "certificate of sources/in",
+    ]  # fmt: skip
     [finding] = [one for one in examine(settings) if one.what.startswith("certificate")]
     assert finding.what == "certificate of sources/in" and finding.ok is False and "ends on" in finding.words

@@ -16,10 +16,15 @@ from pydicom import dcmread
 
 from engine.connection.tls import TlsClient
 from engine.destinations.dimse import Dimse
+from engine.dicom.network.command import C_STORE_RSP, Command
+from engine.dicom.network.messages import Messages
+from engine.dicom.network.negotiation import accept
+from engine.dicom.network.pdu import Associate
+from engine.dicom.network.wire import Wire
 from engine.errors import Retry
 from engine.model import Outcome, Receipt
 from tests.connection.authority import Authority, Pair
-from tests.dimse.support import collect, data_set_of, part10, pydicom_files, running, scripted
+from tests.dimse.support import collect, data_set_of, made, part10, pydicom_files, running, scripted
 from tests.peers import dcmtk, storescp, storescu, wait_until
 
 
@@ -339,3 +344,32 @@ def test_stopping_cuts_a_tls_association_between_images(tmp_path: Path, authorit
 def test_echoscu_over_tls(tmp_path: Path, authority: Authority, server: Pair) -> None:
     with listening(tmp_path / "in", server) as listener:
         dcmtk("echoscu", "+tla", "+cf", authority.ca, "-aec", "AXIOM", "127.0.0.1", listener.port)
+
+
+def test_a_refusal_is_heard_although_the_peer_closes_while_we_send(
+    tmp_path: Path, authority: Authority, server: Pair
+) -> None:
+    """A700H and the end, in the middle of an image: what it said before counts, over TLS as without."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(server.certificate, server.key)
+
+    def script(connection: socket.socket) -> None:
+        with context.wrap_socket(connection, server_side=True) as secure:
+            wire = Wire(secure, 20)
+            _, length = wire.head()
+            answer, _ = accept(Associate.decode(wire.exactly(length)), 16384)
+            wire.send(answer.encode())
+            messages = Messages(wire, 16384, 16384)
+            context_id, command = messages.command()
+            said = Command(
+                C_STORE_RSP, responded_to=command.message_id, sop_class_uid=command.sop_class_uid,
+                sop_instance_uid=command.sop_instance_uid, status=0xA700,
+            )  # fmt: skip
+            messages.send(context_id, said)
+
+    with scripted(script) as port:
+        receipts, report = collect()
+        image = made(0, data=b"\x08\0\x05\0CS\0\0" + bytes(32 << 20))
+        with pytest.raises(Retry):
+            to(port, {"ca": authority.reference}).deliver([image, image], report, threading.Event())
+    assert [(r.outcome, r.code) for r in receipts] == [(Outcome.RETRY, "0xA700")]

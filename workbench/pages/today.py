@@ -108,6 +108,12 @@ def every_minute(flow: dict[str, Any]) -> list[dict[str, Any]]:
     return out
 
 
+def page_of(place: str) -> str:
+    """The page of "sources/modalities"; what is no item of a family stands here."""
+    family, slash, _ = place.partition("/")
+    return family if slash else "today"
+
+
 def attention(totals: dict[str, int], status: dict[str, Any]) -> None:
     """What needs a person, each beside the way to the page that solves it."""
     failed = [one for one in status["listeners"] if one["state"] == "failed"]
@@ -119,7 +125,7 @@ def attention(totals: dict[str, int], status: dict[str, Any]) -> None:
         (bool(status.get("redis")), str(status.get("redis") or ""), "today"),
         (full, "Receiving has stopped: the disk is nearly full", "deliveries"),
         *((True, f"{one['name']} does not listen: {one['error']}", "sources") for one in failed),
-        *((True, f"The certificate of {one['where']}: {one['words']}", one["where"].partition("/")[0]) for one in ending),
+        *((True, f"The certificate of {one['where']}: {one['words']}", page_of(one["where"])) for one in ending),
         (
             totals["held"],
             f"{parts.plural(totals['held'], 'image')} held: the rules could not decide or change them",

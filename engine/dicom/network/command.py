@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from engine.dicom.network.pdu import ProtocolError, peer_text
 
@@ -54,9 +53,8 @@ class Counts(NamedTuple):
 NOTHING_SAID: Final = Counts()
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
-    """The elements that the composite services need; others are skipped on reading. None and "" mean absent."""
+class Command(NamedTuple):
+    """The elements that our services need; others are skipped on reading. None and "" mean absent."""
 
     field: int
     """(0000,0100) Command Field."""
@@ -87,67 +85,73 @@ class Command:
     """(0000,1002)"""
 
 
+_NUMBERS: Final = {
+    0x0100: "field", 0x0110: "message_id", 0x0120: "responded_to", 0x0900: "status", 0x1002: "event_type",
+    0x1008: "action_type", 0x1031: "originator_id",
+}  # fmt: skip
+_TEXTS: Final = {
+    0x0002: "sop_class_uid", 0x0003: "requested_class_uid", 0x0600: "move_destination", 0x0902: "comment",
+    0x1000: "sop_instance_uid", 0x1001: "requested_instance_uid", 0x1030: "originator",
+}  # fmt: skip
+_COUNTS: Final = range(0x1020, 0x1024)
+
+
 def encode_command(command: Command) -> bytes:
     """The command set with its group length."""
-    comment = command.comment.encode("ascii", "replace").replace(b"\\", b"/")[:_COMMENT_LENGTH]
-    body = b"".join(
-        (
-            _uid(0x0002, command.sop_class_uid),
-            _uid(0x0003, command.requested_class_uid),
-            _us(0x0100, command.field),
-            _us(0x0110, command.message_id),
-            _us(0x0120, command.responded_to),
-            _ae(0x0600, command.move_destination),
-            _us(0x0700, _MEDIUM if command.field in _WITH_PRIORITY else None),
-            _us(0x0800, 0x0001 if command.has_data_set else _NO_DATA_SET),
-            _us(0x0900, command.status),
-            _element(0x0902, comment + b" " * (len(comment) % 2)) if comment else b"",
-            _uid(0x1000, command.sop_instance_uid),
-            _uid(0x1001, command.requested_instance_uid),
-            _us(0x1002, command.event_type),
-            _us(0x1008, command.action_type),
-            *(_us(0x1020 + i, count) for i, count in enumerate(command.counts)),
-            _ae(0x1030, command.originator),
-            _us(0x1031, command.originator_id),
-        )
-    )
+    one = command
+    parts = [
+        _uid(0x0002, one.sop_class_uid) if one.sop_class_uid else b"",
+        _uid(0x0003, one.requested_class_uid) if one.requested_class_uid else b"",
+        _us(0x0100, one.field),
+        _us(0x0110, one.message_id),
+        _us(0x0120, one.responded_to),
+        _ae(0x0600, one.move_destination) if one.move_destination else b"",
+        _us(0x0700, _MEDIUM) if one.field in _WITH_PRIORITY else b"",
+        _us(0x0800, 0x0001 if one.has_data_set else _NO_DATA_SET),
+        _us(0x0900, one.status),
+        _comment(one.comment) if one.comment else b"",
+        _uid(0x1000, one.sop_instance_uid) if one.sop_instance_uid else b"",
+    ]
+    if one.requested_instance_uid or one.event_type is not None or one.action_type is not None:
+        parts += [_uid(0x1001, one.requested_instance_uid), _us(0x1002, one.event_type), _us(0x1008, one.action_type)]
+    if one.counts is not NOTHING_SAID:
+        parts += [_us(element, count) for element, count in zip(_COUNTS, one.counts, strict=True)]
+    if one.originator or one.originator_id is not None:
+        parts += [_ae(0x1030, one.originator), _us(0x1031, one.originator_id)]
+    body = b"".join(parts)
     return struct.pack("<HHII", 0, 0, 4, len(body)) + body
 
 
 def decode_command(data: bytes) -> Command:
     """Read a command set. Raises ProtocolError when it is malformed or has no Command Field."""
-    values: dict[int, bytes] = {}
-    at = 0
-    while at < len(data):
-        if at + 8 > len(data):
+    found: dict[str, Any] = {}
+    counts: dict[int, int | None] = {}
+    at, size = 0, len(data)
+    while at < size:
+        if at + 8 > size:
             raise ProtocolError("the command set is cut off")
-        group, element, length = struct.unpack_from("<HHI", data, at)
+        group, element, length = _HEAD(data, at)
         at += 8
-        if group != 0 or at + length > len(data):
+        if group or at + length > size:
             raise ProtocolError("the command set is not in Implicit VR Little Endian, or is cut off")
-        values[element] = data[at : at + length]
+        raw = data[at : at + length]
         at += length
-    field = _number(values, 0x0100)
-    if field is None:
+        if element in _NUMBERS:
+            found[_NUMBERS[element]] = _number(raw)
+        elif element in _TEXTS:
+            found[_TEXTS[element]] = peer_text(raw)
+        elif element == 0x0800:
+            found["has_data_set"] = _number(raw) not in (None, _NO_DATA_SET)
+        elif element in _COUNTS:
+            counts[element] = _number(raw)
+    if found.get("field") is None:
         raise ProtocolError("the command set has no Command Field (0000,0100)")
-    return Command(
-        field=field,
-        message_id=_number(values, 0x0110),
-        responded_to=_number(values, 0x0120),
-        has_data_set=_number(values, 0x0800) not in (None, _NO_DATA_SET),
-        sop_class_uid=_text(values, 0x0002),
-        sop_instance_uid=_text(values, 0x1000),
-        status=_number(values, 0x0900),
-        comment=_text(values, 0x0902),
-        move_destination=_text(values, 0x0600),
-        originator=_text(values, 0x1030),
-        originator_id=_number(values, 0x1031),
-        counts=Counts(*(_number(values, 0x1020 + i) for i in range(4))),
-        requested_class_uid=_text(values, 0x0003),
-        requested_instance_uid=_text(values, 0x1001),
-        action_type=_number(values, 0x1008),
-        event_type=_number(values, 0x1002),
-    )
+    if counts:
+        found["counts"] = Counts(*(counts.get(element) for element in _COUNTS))
+    return Command(**found)
+
+
+_HEAD: Final = struct.Struct("<HHI").unpack_from
 
 
 def _element(element: int, value: bytes) -> bytes:
@@ -168,10 +172,10 @@ def _uid(element: int, uid: str) -> bytes:
     return _element(element, value + b"\0" * (len(value) % 2)) if value else b""
 
 
-def _number(values: dict[int, bytes], element: int) -> int | None:
-    raw = values.get(element)
-    return int.from_bytes(raw, "little") if raw is not None and len(raw) == 2 else None
+def _comment(text: str) -> bytes:
+    value = text.encode("ascii", "replace").replace(b"\\", b"/")[:_COMMENT_LENGTH]
+    return _element(0x0902, value + b" " * (len(value) % 2))
 
 
-def _text(values: dict[int, bytes], element: int) -> str:
-    return peer_text(values.get(element, b""))
+def _number(raw: bytes) -> int | None:
+    return int.from_bytes(raw, "little") if len(raw) == 2 else None

@@ -133,11 +133,11 @@ class Wire:
 
     def _alert(self) -> OSError | None:
         """Why a TLS peer closed on us while we sent: with TLS 1.3 it judges our certificate after the handshake."""
-        if not isinstance(self._sock, ssl.SSLSocket):
+        if not isinstance(self._sock, ssl.SSLSocket) or self._start < self._end:
             return None
         try:
             self._sock.settimeout(_ALERT_SECONDS)
-            self._sock.recv(1)
+            self._start, self._end = 0, self._sock.recv_into(self._buffer)  # its last words, if no alert: read later
         except OSError as e:
             return e if isinstance(e, ssl.SSLError) and e.reason else None
         return None
