@@ -38,10 +38,11 @@ and a change that another one overtook is refused (412) instead of overwriting i
 """
 
 
-def item_body(family: str, *, partial: bool = False) -> dict[str, Any]:
-    """`openapi_extra` of a route that takes an item of the family."""
-    schema = {"type": "object"} if partial else {"$ref": f"{REF}{ITEM[family]}"}
-    media = {"schema": schema} | ({"examples": {}, "x-examples-of": family} if not partial else {})
+def item_body(family: str, *, whole: bool = True) -> dict[str, Any]:
+    """`openapi_extra` of a route that takes an item of the family; not `whole`: any object, some of its fields, or one that
+    may be wrong (to be told how)."""
+    schema = {"$ref": f"{REF}{ITEM[family]}"} if whole else {"type": "object"}
+    media = {"schema": schema, "examples": {}, "x-examples-of": family}
     return {"requestBody": {"required": True, "content": {"application/json": media}}}
 
 

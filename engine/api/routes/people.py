@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StrictBool
 
 from engine.api.access import GuardedRoute, Who
 from engine.api.parts import Here
@@ -29,10 +29,10 @@ class NewUser(BaseModel):
 
 class UserChange(BaseModel):
     role: str | None = Field(None, max_length=64)
-    active: bool | None = None
+    active: StrictBool | None = None
     name: str | None = Field(None, max_length=128)
     email: str | None = Field(None, max_length=254)
-    unlock: bool = False
+    unlock: StrictBool = False
 
 
 class UserOut(BaseModel):
