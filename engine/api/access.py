@@ -55,6 +55,7 @@ ACCESS: dict[str, Permission | Door] = {
     "rules_analysis": V,
     # people
     "list_users": A, "create_user": A, "get_user": A, "change_user": A, "reset_password": A, "sign_out_user": A,
+    "list_roles": A, "create_role": A, "get_role": A, "change_role": A, "delete_role": A,
     "list_keys": Door.SIGNED_IN, "create_key": Door.SIGNED_IN, "revoke_key": Door.SIGNED_IN,
     "audit": A, "verify_audit": A,
 }  # fmt: skip

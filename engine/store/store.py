@@ -21,8 +21,9 @@ from engine.store.database import Database
 from engine.store.diff import Diff, diff_documents
 from engine.store.keys import Keys
 from engine.store.migration import migrate_database
-from engine.store.people import People
+from engine.store.people import People, refuse_no_admin
 from engine.store.revisions import Revision
+from engine.store.roles import Roles
 from engine.store.usage import used_by
 from engine.store.yaml_text import YamlText, dump_yaml, read_yaml
 
@@ -59,6 +60,7 @@ class Store:
         self.database = Database(settings.database)
         migrate_database(self.database)
         self.people = People(self.database)
+        self.roles = Roles(self.database, refuse_no_admin)
         self.keys = Keys(self.database)
         self.audit = Audit(self.database)
         self._lock = threading.Lock()
