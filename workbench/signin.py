@@ -14,7 +14,7 @@ from workbench.brand import mark
 from workbench.client import ApiError, Client, SignedOut
 from workbench.sessions import COOKIE, sessions
 
-__all__ = ["client", "expire", "gate", "keep_cookie", "sign_out"]
+__all__ = ["client", "expire", "gate", "keep_cookie", "may", "sign_out"]
 
 COOKIE_JS = """
 const done = new Set();
@@ -40,6 +40,11 @@ def client() -> Client:
     if not isinstance(found, Client):
         raise SignedOut("You are not signed in.", 401)
     return found
+
+
+def may(permission: str) -> bool:
+    """Whether the signed-in person has it, as far as is known here: for what a page offers, not for what is allowed."""
+    return permission in client().user.get("permissions", ())
 
 
 def gate() -> None:

@@ -29,7 +29,7 @@ WALK = [
     ("instance", "Find an image"), ("held", "Held"), ("deliveries", "Deliveries"), ("rules", "Rules"), ("sources", "Sources"),
     ("destinations", "Destinations"), ("schedules", "Schedules"),
     ("crosswalk_sources", "Crosswalk sources"), ("crosswalk_maps", "Crosswalk maps"),
-    ("revisions", "Revisions"), ("history", "History"),
+    ("revisions", "Revisions"), ("history", "History"), ("people", "People"), ("keys", "API keys"),
     ("rules?show=main/ct-to-pacs", "ct-to-pacs"), ("destinations?show=pacs", "pacs"), ("schedules?show=office", "office"),
     ("instance?uid=1.2.826.0.1.3680043.8.498.1001.2", "Doe Jane"),
 ]  # fmt: skip
