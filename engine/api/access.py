@@ -37,7 +37,7 @@ ACCESS: dict[str, Permission | Door] = {
     # the ways in
     "health_live": Door.OPEN, "health_ready": Door.OPEN,
     "docs": Door.OPEN, "redoc": Door.OPEN, "asset": Door.OPEN, "openapi": Door.OPEN,
-    "login": Door.OPEN, "refresh": Door.OPEN,
+    "login": Door.OPEN, "google": Door.OPEN, "ways_in": Door.OPEN, "refresh": Door.OPEN,
     "logout": Door.ANY_STATE, "change_password": Door.ANY_STATE, "me": Door.ANY_STATE,
     # the configuration
     "families": V, "tags": V,

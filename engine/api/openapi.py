@@ -81,8 +81,10 @@ def _finish(operation: dict[str, Any], name: str, method: str) -> None:
         statuses |= {"400", "404", "409", "413"}
     if any(p["name"] == "if-match" for p in operation.get("parameters", [])):
         statuses.add("412")
-    if name in ("login", "change_password"):
+    if name in ("login", "google", "change_password"):
         statuses |= {"401", "429"}
+    if name == "google":
+        statuses.add("403")
     if name == "refresh":
         statuses.add("401")
     answer = {PROBLEM_JSON: {"schema": {"$ref": f"{REF}Problem"}}}

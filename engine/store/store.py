@@ -19,6 +19,7 @@ from engine.store import revisions as rows
 from engine.store.audit import Audit, append
 from engine.store.database import Database
 from engine.store.diff import Diff, diff_documents
+from engine.store.identities import Identities
 from engine.store.keys import Keys
 from engine.store.migration import migrate_database
 from engine.store.people import People, refuse_no_admin
@@ -61,6 +62,7 @@ class Store:
         migrate_database(self.database)
         self.people = People(self.database)
         self.roles = Roles(self.database, refuse_no_admin)
+        self.identities = Identities(self.database)
         self.keys = Keys(self.database)
         self.audit = Audit(self.database)
         self._lock = threading.Lock()

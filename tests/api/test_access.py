@@ -13,7 +13,7 @@ from tests.api.site import Site
 OPEN = {
     "GET /health/live", "GET /health/ready", "GET /api/v1/health/live", "GET /api/v1/health/ready",
     "GET /api/v1/docs", "GET /api/v1/redoc", "GET /api/v1/assets/{name}", "GET /api/v1/openapi.json",
-    "POST /api/v1/auth/login", "POST /api/v1/auth/refresh",
+    "POST /api/v1/auth/login", "POST /api/v1/auth/refresh", "POST /api/v1/auth/google", "GET /api/v1/auth/ways",
 }  # fmt: skip
 
 

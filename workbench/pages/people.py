@@ -99,16 +99,16 @@ def edit(user: Mapping[str, Any], roles: list[str]) -> None:
         act(lambda: client.request("PATCH", path, json=what), done)
 
     if user["pending"]:
-        st.write("Came by Google and has no account yet. Choose a role, then let them in.")
+        st.write("Came by Google and has no account yet. Choose a role and let them in.")
     with st.form(f"edit-{name}", border=False):
         new_name = st.text_input("Name", user["name"])
         email = st.text_input("E-mail", user["email"])
         role = st.selectbox("Role", roles, index=roles.index(user["role"]) if user["role"] in roles else 0)
-        if st.form_submit_button("Save", type="primary"):
-            change(f"{name} was saved.", name=new_name, email=email, role=role)
+        if st.form_submit_button("Let them in" if user["pending"] else "Save", type="primary"):
+            entry = {"active": True} if user["pending"] else {}
+            change(f"{name} was saved.", name=new_name, email=email, role=role, **entry)
     if not user["active"]:
-        words = "Let them in" if user["pending"] else "Let them sign in again"
-        if st.button(words, key=f"on-{name}", icon=":material/login:"):
+        if not user["pending"] and st.button("Let them sign in again", key=f"on-{name}", icon=":material/login:"):
             change(f"{name} may sign in.", active=True)
         return
     if user["locked_until"] and st.button("Unlock", key=f"unlock-{name}", icon=":material/lock_open:"):
