@@ -91,7 +91,7 @@ def _linked(connection: Connection, identity: Identity, now: datetime) -> str | 
     u, i = tables.users, tables.identities
     taken = select(i.c.username).where(i.c.issuer == identity.issuer)
     query = select(u.c.username).where(func.lower(u.c.email) == identity.email, u.c.username.not_in(taken))
-    found = connection.execute(query.limit(2)).scalars().all()
+    found: list[str] = list(connection.execute(query.limit(2)).scalars())
     if len(found) != 1:
         return None
     _link(connection, identity, found[0], now)
