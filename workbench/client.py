@@ -77,6 +77,14 @@ class Client:
         body = {"username": username, "password": password}
         self._keep(self._ask("POST", "/auth/login", json=body).json())
 
+    def login_google(self, id_token: str) -> None:
+        """Exchange Google's ID token for this person's own tokens. Raises ApiError (401: not good; 403: waits for an admin)."""
+        self._keep(self._ask("POST", "/auth/google", json={"id_token": id_token}).json())
+
+    def has_google(self) -> bool:
+        """Whether the API lets people in by Google."""
+        return bool(self._ask("GET", "/auth/ways").json()["google_client_id"])
+
     def change_password(self, old: str, new: str) -> None:
         """Change the password; the API may answer with new tokens, for it ends the old ones."""
         answer = self.request("POST", "/auth/password", json={"old_password": old, "new_password": new})

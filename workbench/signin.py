@@ -55,6 +55,7 @@ def gate() -> None:
         if found is not None:
             st.session_state["client"] = found
     if "client" not in st.session_state:
+        _back_from_google()
         _front_door()
         st.stop()
     if client().must_change_password:
@@ -76,6 +77,8 @@ def sign_out() -> None:
         sessions.forget(found)
     st.session_state.clear()
     st.session_state["signed_out"] = True
+    if _google_user():
+        st.logout()  # else the button would bring back the same account without asking
 
 
 def expire() -> None:
@@ -98,8 +101,39 @@ def _front_door() -> None:
             password = st.text_input("Password", type="password", autocomplete="current-password")
             if st.form_submit_button("Sign in", type="primary", width="stretch"):
                 _sign_in(username, password)
+        if _google_is_set_up() and st.button("Sign in with Google", width="stretch"):
+            st.session_state.pop("door_words", None)
+            st.login("google")
         if words := st.session_state.get("door_words"):
             st.info(words)
+
+
+def _google_user() -> bool:
+    return bool(getattr(st.user, "is_logged_in", False))
+
+
+def _google_is_set_up() -> bool:
+    """Both ends: Streamlit's own OpenID client here, and the API."""
+    if "google-set-up" not in st.session_state:
+        try:
+            st.session_state["google-set-up"] = "google" in st.secrets.get("auth", {}) and Client(api_url()).has_google()
+        except (FileNotFoundError, ApiError):  # no secrets here; an API that is away is told where it matters
+            return False
+    return bool(st.session_state["google-set-up"])
+
+
+def _back_from_google() -> None:
+    """Streamlit holds an ID token that nobody has shown to the API yet: it is good for one sign-in there."""
+    token = str(st.user.tokens.get("id", "")) if _google_user() else ""
+    if not token or not sessions.first_seen(token):
+        return
+    new = Client(api_url())
+    try:
+        new.login_google(token)
+    except ApiError as e:
+        st.session_state["door_words"] = str(e)
+        return
+    _enter(new)
 
 
 def _sign_in(username: str, password: str) -> None:

@@ -65,6 +65,10 @@ def workbench() -> None:
         "client.showErrorDetails": "none",
         "client.toolbarMode": "minimal",
     }
+    if now.google_client_id:
+        from engine.cli.google_button import write_secrets
+
+        flags["secrets.files"] = str(write_secrets(now))
     os.environ["AXIOM_API_URL"] = now.api
     os.chdir(script.parents[1])  # where .streamlit/config.toml is
     argv = [sys.executable, "-m", "streamlit", "run", *(f"--{k}={v}" for k, v in flags.items()), str(script)]

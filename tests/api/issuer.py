@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import secrets
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import jwt
 from cryptography.hazmat.primitives import serialization
@@ -31,6 +33,9 @@ class Issuer:
         self.keys: dict[str, rsa.RSAPrivateKey] = {}
         self.published: list[str] = []
         self.asked = 0
+        self.person: dict[str, Any] = {}
+        """What is said of the person who comes by the browser, other than `claims` says by itself."""
+        self.codes: dict[str, str] = {}
         self.rotate("k1")
 
     def rotate(self, kid: str, *, publish: bool = True) -> None:
@@ -54,6 +59,13 @@ class Issuer:
         key = self.keys[self.published[-1]].public_key()
         return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
+    def discovery(self) -> dict[str, Any]:
+        return {
+            "issuer": self.url, "authorization_endpoint": f"{self.url}/auth", "token_endpoint": f"{self.url}/token",
+            "jwks_uri": self.jwks_url, "response_types_supported": ["code"], "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["RS256"],
+        }  # fmt: skip
+
     def jwks(self) -> dict[str, Any]:
         rsa_algorithm = jwt.algorithms.RSAAlgorithm
         named = [(kid, rsa_algorithm.to_jwk(self.keys[kid].public_key(), as_dict=True)) for kid in self.published]
@@ -71,8 +83,29 @@ def issuer() -> Iterator[Issuer]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            made.asked += 1
-            body = json.dumps(made.jwks()).encode()
+            asked = urlsplit(self.path)
+            if asked.path == "/auth":
+                given = {k: v[0] for k, v in parse_qs(asked.query).items()}
+                code = secrets.token_hex(8)
+                made.codes[code] = given.get("nonce", "")
+                self.send_response(302)
+                back = urlencode({"code": code, "state": given["state"]})
+                self.send_header("Location", f"{given['redirect_uri']}?{back}")
+                self.end_headers()
+            elif asked.path == "/jwks":
+                made.asked += 1
+                self.tell(made.jwks())
+            else:
+                self.tell(made.discovery())
+
+        def do_POST(self) -> None:
+            body = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            nonce = made.codes.pop(body["code"][0])
+            token = made.token(nonce=nonce, **made.person)
+            self.tell({"access_token": "x", "token_type": "Bearer", "expires_in": 3600, "id_token": token})
+
+        def tell(self, what: Any) -> None:
+            body = json.dumps(what).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.end_headers()
