@@ -194,6 +194,10 @@ class Client:
     def validate(self, family: str, item: Mapping[str, Any]) -> list[Problem]:
         return _problems(self.post(f"/{family}/validate", item))
 
+    def store_secret(self, value: str) -> str:
+        """Have the API keep a typed secret, encrypted; the reference to it."""
+        return str(self.post("/secrets", {"value": value})["reference"])
+
     # history and rules
 
     def query(self, sql: str, limit: int = 100_000) -> bytes:

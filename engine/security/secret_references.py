@@ -2,6 +2,7 @@
 
     env:NAME      the environment variable NAME
     file:PATH     the content of a file (a trailing line end is not part of it)
+    stored:ID     what a person typed in, kept encrypted in the store
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from engine.errors import Retry
 
-__all__ = ["SecretReference", "check_reference", "resolve"]
+__all__ = ["SecretReference", "check_reference", "resolve", "use_stored"]
 
 LARGEST = 64 * 1024
 
@@ -45,9 +46,24 @@ def _file(path: str) -> str:
     return text
 
 
+_stored: list[Callable[[str], str]] = []
+
+
+def use_stored(read: Callable[[str], str]) -> None:
+    """From now on this process reads `stored:` by it (the store does so when it is opened)."""
+    _stored[:] = [read]
+
+
+def _from_store(key: str) -> str:
+    if not _stored:
+        raise Retry(f"The secret stored:{key} cannot be read: the configuration store is not open in this process.")
+    return _stored[0](key)
+
+
 _RESOLVERS: dict[str, tuple[re.Pattern[str], str, Callable[[str], str]]] = {
     "env": (re.compile(r"[A-Za-z_][A-Za-z0-9_]*"), "env:NAME, the name of an environment variable", _env),
     "file": (re.compile(r"/.+"), "file:PATH, an absolute path", _file),
+    "stored": (re.compile(r"[0-9a-f]{32}"), "stored:ID, as POST /api/v1/secrets answers", _from_store),
 }
 
 
@@ -75,6 +91,7 @@ SecretReference = Annotated[
     Field(
         description="Where the secret is: `env:NAME` or `file:PATH`. The secret itself is not kept here.",
         examples=["env:PACS_PASSWORD"],
+        json_schema_extra={"form": "secret"},
     ),
 ]
 """For fields of sources and destinations that need a password or a key."""

@@ -25,6 +25,7 @@ from engine.store.migration import migrate_database
 from engine.store.people import People, refuse_no_admin
 from engine.store.revisions import Revision
 from engine.store.roles import Roles
+from engine.store.secrets import Secrets
 from engine.store.usage import used_by
 from engine.store.yaml_text import YamlText, dump_yaml, read_yaml
 
@@ -65,6 +66,7 @@ class Store:
         self.identities = Identities(self.database)
         self.keys = Keys(self.database)
         self.audit = Audit(self.database)
+        self.secrets = Secrets(self.database, settings)
         self._lock = threading.Lock()
         self._live: Live | None = None
 

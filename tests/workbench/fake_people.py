@@ -35,6 +35,14 @@ KEYS = [
 
 
 def add_routes(app: FastAPI, state: Any) -> None:
+    secrets: list[str] = []
+
+    @app.post("/api/v1/secrets")
+    def keep(body: dict[str, str]) -> dict[str, str]:
+        secrets.append(body["value"])
+        state.did.append(("secret", body["value"]))
+        return {"reference": f"stored:{len(secrets):032x}"}
+
     app.get("/api/v1/users")(lambda: USERS)
     app.get("/api/v1/roles")(lambda: ROLES)
     app.get("/api/v1/keys")(lambda: [] if state.is_empty else KEYS)
