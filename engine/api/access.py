@@ -46,6 +46,7 @@ ACCESS: dict[str, Permission | Door] = {
     "check_item": E,  # it opens connections to where the item says
     "get_configuration": V, "diff_configuration": V, "validate_configuration": V, "apply_configuration": E,
     "list_revisions": V, "get_revision": V, "diff_revision": V, "rollback_revision": E, "label_revision": E,
+    "move_rule": E, "list_activations": V, "create_activation": E, "cancel_activation": E,
     "list_secrets": E, "create_secret": E, "delete_secret": E,
     # what flows
     "status": V, "flow": V, "held": V, "unmatched": V, "deliveries": V,

@@ -27,6 +27,7 @@ from engine.api.routes import (
     history,
     pages,
     people,
+    planning,
     secrets,
     signing_in,
 )
@@ -58,7 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )  # fmt: skip
     app.state.parts = parts
-    for part in (health, pages, signing_in, configuration, engine_state, crosswalk, history, people, secrets, families):
+    for part in (health, pages, signing_in, configuration, engine_state, crosswalk, history, people, secrets, planning, families):
         app.router.routes.extend(part.router.routes)  # flat, so that a walk over the routes sees each of them
     handle_errors(app)
     app.add_middleware(Bounds, largest=LARGEST_BODY, larger={"/api/v1/rules/test": history.LARGEST_FILE + (8 << 20)})
