@@ -48,8 +48,9 @@ class Settings(BaseSettings):
     """Addresses of proxies whose X-Forwarded-For and -Proto are believed, comma-separated; empty: none."""
     idle_minutes: float = Field(720, ge=1, le=10_080)
     """A sign-in that does nothing for so long is over."""
-    requests_per_minute: int = Field(1200, ge=0)
-    """How many requests one address may make of the API; more are answered with 429. 0: no bound."""
+    requests_per_minute: int = Field(3000, ge=0)
+    """How many requests each sign-in or key may make of the API from one address (and ten times as many that address in
+    all); more are answered with 429. 0: no bound."""
     allowed_hosts: str = ""
     """Link-local and loopback addresses that webhooks and destinations given by URL may reach all the same: networks or host
     names, comma-separated (`127.0.0.0/8,localhost`). Addresses of the machine's metadata service are refused unless named."""

@@ -7,6 +7,7 @@ opaque HttpOnly ticket, so that a reload does not sign out.
 from __future__ import annotations
 
 import os
+import time
 
 import streamlit as st
 
@@ -14,7 +15,7 @@ from workbench.brand import mark
 from workbench.client import ApiError, Client, SignedOut
 from workbench.sessions import COOKIE, sessions
 
-__all__ = ["client", "expire", "gate", "keep_cookie", "may", "sign_out"]
+__all__ = ["client", "expire", "gate", "idle", "keep_cookie", "may", "sign_out"]
 
 COOKIE_JS = """
 const done = new Set();
@@ -58,9 +59,20 @@ def gate() -> None:
         _back_from_google()
         _front_door()
         st.stop()
+    if idle():
+        expire()
+        st.rerun()
+    st.session_state["active"] = time.monotonic()
     if client().must_change_password:
         _new_password()
         st.stop()
+
+
+def idle() -> bool:
+    """Whether the person has not touched anything for longer than AXIOM_IDLE_MINUTES: parts of a page that draw themselves
+    anew do not count."""
+    seconds = float(os.environ.get("AXIOM_IDLE_MINUTES") or 720) * 60
+    return time.monotonic() - st.session_state.get("active", time.monotonic()) > seconds
 
 
 def keep_cookie() -> None:

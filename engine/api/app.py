@@ -14,7 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from engine import __version__
 from engine.api.access import check_table
-from engine.api.middleware import Bounds, Hygiene
+from engine.api.middleware import Bounds, Hygiene, Rates
 from engine.api.openapi import build_openapi
 from engine.api.parts import Parts
 from engine.api.problems import handle_errors
@@ -63,6 +63,8 @@ def create_app(settings: Settings) -> FastAPI:
         app.router.routes.extend(part.router.routes)  # flat, so that a walk over the routes sees each of them
     handle_errors(app)
     app.add_middleware(Bounds, largest=LARGEST_BODY, larger={"/api/v1/rules/test": history.LARGEST_FILE + (8 << 20)})
+    if settings.requests_per_minute:
+        app.add_middleware(Rates, each_minute=settings.requests_per_minute)
     if settings.cors_origins:
         origins = [o.strip() for o in settings.cors_origins.split(",")]
         app.add_middleware(

@@ -24,7 +24,7 @@ ERRORS = {
     "400": "The body cannot be read",
     "401": "Not signed in, or not any more", "403": "Signed in, but not allowed", "404": "Not there",
     "409": "Changed meanwhile, taken, or in use", "412": "Changed after what `If-Match` names", "413": "Too large",
-    "422": "What was sent does not hold: `problems` says where", "429": "Too many attempts",
+    "422": "What was sent does not hold: `problems` says where", "429": "Too many attempts, or requests: `Retry-After` says when",
     "503": "A part is away: try again", "507": "No room",
 }  # fmt: skip
 ABOUT = """\
@@ -72,6 +72,8 @@ def _finish(operation: dict[str, Any], name: str, method: str) -> None:
     operation["description"] = f"{operation.get('description', '')}\n\n{words}".strip()
     operation["x-needs"] = needed.value if isinstance(needed, Permission) else needed.name.lower()
     statuses = {"422", "503"} if method != "get" or operation.get("parameters") else {"503"}
+    if not name.startswith("health"):
+        statuses.add("429")
     if needed is not Door.OPEN:
         operation["security"] = [{"bearer": []}]
         statuses |= {"401", "403"}
@@ -82,7 +84,7 @@ def _finish(operation: dict[str, Any], name: str, method: str) -> None:
     if any(p["name"] == "if-match" for p in operation.get("parameters", [])):
         statuses.add("412")
     if name in ("login", "google", "change_password"):
-        statuses |= {"401", "429"}
+        statuses.add("401")
     if name == "google":
         statuses.add("403")
     if name == "refresh":

@@ -58,9 +58,9 @@ class User:
 class People:
     """The users of the installation. Names are lower case: `Ada` and `ada` are one person."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, idle: timedelta = timedelta(hours=12)) -> None:
         self._database = database
-        self.sessions = Sessions(database)
+        self.sessions = Sessions(database, idle)
 
     def list(self) -> list[User]:
         with self._database.read() as connection:

@@ -10,6 +10,7 @@ import copy
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 from engine.configuration import FAMILIES, Configuration, load_configuration
@@ -63,7 +64,7 @@ class Store:
     def __init__(self, settings: Settings) -> None:
         self.database = Database(settings.database)
         migrate_database(self.database)
-        self.people = People(self.database)
+        self.people = People(self.database, timedelta(minutes=settings.idle_minutes))
         self.roles = Roles(self.database, refuse_no_admin)
         self.identities = Identities(self.database)
         self.keys = Keys(self.database)

@@ -35,7 +35,9 @@ def database(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def settings(request: pytest.FixtureRequest, home: Path, clean_valkey: str, database: str) -> Iterator[Settings]:
     with database_url(request, database) as url:
-        yield Settings(home=home, database_url=url, redis_url=clean_valkey, api_port=free_port(), min_free_mb=0)
+        yield Settings(
+            home=home, database_url=url, redis_url=clean_valkey, api_port=free_port(), min_free_mb=0, requests_per_minute=0
+        )
 
 
 def _fuzz(site: Site, settings: Settings, role: str, tmp_path: Path, *options: str) -> int:

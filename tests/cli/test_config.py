@@ -122,7 +122,8 @@ def test_what_others_are_configured_by_is_printed_and_applied(fresh: Axiom):
     printed = fresh.cli("config", "import-orthanc", "-", text=orthanc)
     assert "The modality odd has no AET" in printed.stderr
     assert fresh.cli("config", "seed", "-", text=printed.stdout).stdout.endswith("Live is revision 1.\n")
-    mercure = {"targets": {"nas": {"target_type": "folder", "folder": "/srv"}}, "rules": {"ct": {"rule": "True", "target": "nas"}}}
+    targets = {"nas": {"target_type": "folder", "folder": "/srv"}}
+    mercure = {"targets": targets, "rules": {"ct": {"rule": "True", "target": "nas"}}}
     assert "revision 2" in fresh.cli("config", "import-mercure", "-", "--apply", text=json.dumps(mercure)).stderr
     document = fresh.json("config", "dump")
     assert [d["name"] for d in document["destinations"]] == ["nas", "pacs"]

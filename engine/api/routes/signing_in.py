@@ -84,9 +84,10 @@ class Tokens(BaseModel):
 
 
 def _tokens(parts: Parts, user: User, opened: Opened) -> Tokens:
-    access = parts.signer.sign(user.username, user.role, user.generation, opened.session)
+    seconds = min(ACCESS_SECONDS, int(parts.settings.idle_minutes * 60))  # an idle sign-in is over when the setting says so
+    access = parts.signer.sign(user.username, user.role, user.generation, opened.session, seconds)
     return Tokens(
-        access_token=access, expires_in=ACCESS_SECONDS, refresh_token=opened.refresh_token,
+        access_token=access, expires_in=seconds, refresh_token=opened.refresh_token,
         must_change_password=user.must_change_password, user=_me(user, user.permissions),
     )  # fmt: skip
 
