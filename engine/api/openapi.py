@@ -41,7 +41,9 @@ and a change that another one overtook is refused (412) instead of overwriting i
 def item_body(family: str, *, whole: bool = True) -> dict[str, Any]:
     """`openapi_extra` of a route that takes an item of the family; not `whole`: any object, some of its fields, or one that
     may be wrong (to be told how)."""
-    schema = {"$ref": f"{REF}{ITEM[family]}"} if whole else {"type": "object"}
+    schema: dict[str, Any] = {"$ref": f"{REF}{ITEM[family]}"}
+    if not whole:
+        schema = {"anyOf": [schema, {"type": "object"}]}
     media = {"schema": schema, "examples": {}, "x-examples-of": family}
     return {"requestBody": {"required": True, "content": {"application/json": media}}}
 

@@ -149,7 +149,7 @@ def _add(family: str) -> None:
 
     @router.put(
         f"/{family}/{{name}}", tags=tags, operation_id=f"replace_{one}", summary=f"Add or replace a {one}",
-        openapi_extra=item_body(family), responses=answer,
+        openapi_extra=item_body(family, whole=False), responses=answer,  # its name may be left to the address
     )  # fmt: skip
     def replace_item(
         parts: Here, caller: Who, name: str, item: Item, expected: Expected, response: Response, reason: Reason = ""
