@@ -24,11 +24,14 @@ PAGES = {
         ("whatif", "What if", "history_toggle_off"),
         ("analysis", "Analysis", "troubleshoot"),
     ],
+    "Who may": [("people", "People", "group"), ("keys", "API keys", "key")],
 }
 
 st.set_page_config(page_title="Axiom Flow", page_icon=ICON, layout="wide")
 parts.style()
 signin.gate()
+if not signin.may("administer"):  # the API refuses it anyway
+    PAGES["Who may"] = [entry for entry in PAGES["Who may"] if entry[0] != "people"]
 
 pages = {
     name: st.Page(f"workbench/pages/{name}.py", title=title, default=name == "today")

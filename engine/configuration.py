@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any
@@ -87,7 +88,7 @@ def problems_of(error: ValidationError, prefix: tuple[str | int, ...] = ()) -> l
     """A pydantic error as our own: places without the union's tags, words without pydantic's jargon."""
     problems = []
     for e in error.errors(include_url=False):
-        words = e["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+        words = e["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ").replace("valid array", "valid list")
         if e["type"] == "extra_forbidden":
             words = "There is no such field here."
         elif e["type"] == "missing":
@@ -115,7 +116,8 @@ def load_configuration(data: Mapping[str, Any]) -> Configuration:
     """
     rebuild()
     try:
-        configuration = Configuration.model_validate(data)
+        # As JSON and strict: a switch is not a number, a number no text and no date. (What has no JSON form has no place here.)
+        configuration = Configuration.model_validate_json(json.dumps(data, default=str), strict=True)
     except ValidationError as e:
         raise Invalid([Problem(_named(data, p.loc), p.words) for p in problems_of(e)]) from e
     problems = list(_cross_problems(configuration))

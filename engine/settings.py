@@ -46,6 +46,26 @@ class Settings(BaseSettings):
     """Web pages of which other origins may use the API, comma-separated; empty: none."""
     trusted_proxies: str = ""
     """Addresses of proxies whose X-Forwarded-For and -Proto are believed, comma-separated; empty: none."""
+    idle_minutes: float = Field(720, ge=1, le=10_080)
+    """A sign-in that does nothing for so long is over."""
+    requests_per_minute: int = Field(3000, ge=0)
+    """How many requests each sign-in or key may make of the API from one address (and ten times as many that address in
+    all); more are answered with 429. 0: no bound."""
+    allowed_hosts: str = ""
+    """Link-local and loopback addresses that webhooks and destinations given by URL may reach all the same: networks or host
+    names, comma-separated (`127.0.0.0/8,localhost`). Addresses of the machine's metadata service are refused unless named."""
+    google_client_id: str = ""
+    """The OAuth client of this installation at Google; empty: no sign-in with Google."""
+    google_client_secret: SecretStr = SecretStr("")
+    """Its secret: for the workbench's button alone."""
+    google_hosted_domain: str = ""
+    """Whose accounts may come (`hospital.example`), comma-separated; empty: anybody's, each waits for an admin."""
+    google_issuer: str = "https://accounts.google.com"
+    """Who signs the ID tokens: another one is for trying it out."""
+    google_jwks_url: str = "https://www.googleapis.com/oauth2/v3/certs"
+    """Where the issuer's public keys are."""
+    app_url: str = ""
+    """Where people's browsers find the workbench, for Google's way back; empty: this host and port."""
     api_url: str = ""
     """Where the workbench and notebooks find the API; empty: this host and port."""
     route_workers: int = Field(1, ge=1, le=16)

@@ -83,6 +83,14 @@ class Client:
         body = {"username": username, "password": password}
         self._keep(self._ask("POST", "/auth/login", json=body).json())
 
+    def login_google(self, id_token: str) -> None:
+        """Exchange Google's ID token for this person's own tokens. Raises ApiError (401: not good; 403: waits for an admin)."""
+        self._keep(self._ask("POST", "/auth/google", json={"id_token": id_token}).json())
+
+    def has_google(self) -> bool:
+        """Whether the API lets people in by Google."""
+        return bool(self._ask("GET", "/auth/ways").json()["google_client_id"])
+
     def change_password(self, old: str, new: str) -> None:
         """Change the password; the API may answer with new tokens, for it ends the old ones."""
         answer = self.request("POST", "/auth/password", json={"old_password": old, "new_password": new})
@@ -194,6 +202,10 @@ class Client:
 
     def validate(self, family: str, item: Mapping[str, Any]) -> list[Problem]:
         return _problems(self.post(f"/{family}/validate", item))
+
+    def store_secret(self, value: str) -> str:
+        """Have the API keep a typed secret, encrypted; the reference to it."""
+        return str(self.post("/secrets", {"value": value})["reference"])
 
     # history and rules
 

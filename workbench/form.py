@@ -28,6 +28,7 @@ LATER = (
 WIDE = ("model", "condition", "association", "morphs", "list", "mapping", "json")
 VISIBLE_OPTIONAL = 8
 """So many fields with defaults stand open; more of them go under "More settings"."""
+REFERENCES = ("env:", "file:", "stored:", "gcp-sm:")
 MARK = "\u2022\u2022\u2022\u2022\u2022\u2022"
 
 
@@ -118,17 +119,26 @@ class Form:
         return given if given or (spec.get("default") not in (None, "") and not spec.get("optional")) else None
 
     def _secret(self, spec: Spec, value: Any, key: str) -> Any:
-        words = "Kept as it is when left blank." if value else "A value, or a reference: env:NAME, file:PATH."
+        words = "Kept as it is when left blank." if value else "The secret itself, or where it is: env:NAME, file:PATH."
         given = st.text_input(
             _label(spec),
             "",
             type="password",
             key=key,
             help=f"{_help(spec) or ''} {words}".strip(),
-            placeholder=MARK if value else None,
+            placeholder=_where(value),
             autocomplete="new-password",
         )
-        return given or value or None
+        return self._kept(given, key) if given else value or None
+
+    def _kept(self, given: str, key: str) -> str:
+        """A reference as it is; a secret goes to the API, which keeps it encrypted, and its reference into the item."""
+        if given.startswith(REFERENCES):
+            return given
+        known = st.session_state.get(f"{key}-kept")
+        if known is None or known[0] != given:
+            st.session_state[f"{key}-kept"] = known = (given, self.client.store_secret(given))
+        return str(known[1])
 
     def _integer(self, spec: Spec, value: Any, key: str) -> int | None:
         given = self._amount(spec, value, key, whole=True)
@@ -299,6 +309,12 @@ class Form:
         except json.JSONDecodeError as e:
             st.markdown(f":red[This is not JSON: {md(e)}]")
             return value
+
+
+def _where(value: Any) -> str | None:
+    """What may be shown of a secret that is set: where it is."""
+    text = str(value or "")
+    return (text if text.startswith(("env:", "file:", "gcp-sm:")) else MARK) if text else None
 
 
 def _label(spec: Spec) -> str:

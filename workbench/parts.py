@@ -97,6 +97,9 @@ def live(seconds: float) -> Callable[[Callable[..., None]], Callable[..., None]]
     def wrap(draw: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(draw)
         def calm_draw(*args: Any, **kwargs: Any) -> None:
+            if signin.idle():
+                signin.expire()
+                st.rerun()
             with calm():
                 draw(*args, **kwargs)
 

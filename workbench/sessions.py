@@ -17,6 +17,7 @@ from workbench.client import Client
 __all__ = ["COOKIE", "Sessions", "sessions"]
 
 COOKIE = "axiom_session"
+MOST_TOKENS = 10_000
 
 
 @dataclass(slots=True)
@@ -35,6 +36,7 @@ class Sessions:
     handover_seconds: float = 60
     _open: dict[str, _Session] = field(default_factory=dict)
     _handovers: dict[str, tuple[str, float]] = field(default_factory=dict)
+    _tokens: dict[str, None] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def open(self, client: Client) -> str:
@@ -75,6 +77,16 @@ class Sessions:
         with self._lock:
             ticket, made = self._handovers.pop(_digest(code), ("", 0.0))
         return ticket if time.monotonic() - made <= self.handover_seconds else ""
+
+    def first_seen(self, token: str) -> bool:
+        """Whether this one-time token was not here before. (Another process does not know; the API does.)"""
+        seen = _digest(token)
+        with self._lock:
+            new = seen not in self._tokens
+            self._tokens[seen] = None
+            if len(self._tokens) > MOST_TOKENS:
+                self._tokens.pop(next(iter(self._tokens)))
+        return new
 
     def _sweep(self, now: float) -> None:
         def holds(s: _Session) -> bool:

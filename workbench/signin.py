@@ -7,6 +7,7 @@ opaque HttpOnly ticket, so that a reload does not sign out.
 from __future__ import annotations
 
 import os
+import time
 
 import streamlit as st
 
@@ -14,7 +15,7 @@ from workbench.brand import mark
 from workbench.client import ApiError, Client, SignedOut
 from workbench.sessions import COOKIE, sessions
 
-__all__ = ["client", "expire", "gate", "keep_cookie", "sign_out"]
+__all__ = ["client", "expire", "gate", "idle", "keep_cookie", "may", "sign_out"]
 
 COOKIE_JS = """
 const done = new Set();
@@ -42,6 +43,11 @@ def client() -> Client:
     return found
 
 
+def may(permission: str) -> bool:
+    """Whether the signed-in person has it, as far as is known here: for what a page offers, not for what is allowed."""
+    return permission in client().user.get("permissions", ())
+
+
 def gate() -> None:
     """Let only signed-in people pass: everybody else sees the sign-in, and the run ends here."""
     if "client" not in st.session_state and not st.session_state.get("signed_out"):
@@ -50,11 +56,23 @@ def gate() -> None:
         if found is not None:
             st.session_state["client"] = found
     if "client" not in st.session_state:
+        _back_from_google()
         _front_door()
         st.stop()
+    if idle():
+        expire()
+        st.rerun()
+    st.session_state["active"] = time.monotonic()
     if client().must_change_password:
         _new_password()
         st.stop()
+
+
+def idle() -> bool:
+    """Whether the person has not touched anything for longer than AXIOM_IDLE_MINUTES: parts of a page that draw themselves
+    anew do not count."""
+    seconds = float(os.environ.get("AXIOM_IDLE_MINUTES") or 720) * 60
+    return time.monotonic() - st.session_state.get("active", time.monotonic()) > seconds
 
 
 def keep_cookie() -> None:
@@ -71,6 +89,8 @@ def sign_out() -> None:
         sessions.forget(found)
     st.session_state.clear()
     st.session_state["signed_out"] = True
+    if _google_user():
+        st.logout()  # else the button would bring back the same account without asking
 
 
 def expire() -> None:
@@ -93,8 +113,39 @@ def _front_door() -> None:
             password = st.text_input("Password", type="password", autocomplete="current-password")
             if st.form_submit_button("Sign in", type="primary", width="stretch"):
                 _sign_in(username, password)
+        if _google_is_set_up() and st.button("Sign in with Google", width="stretch"):
+            st.session_state.pop("door_words", None)
+            st.login("google")
         if words := st.session_state.get("door_words"):
             st.info(words)
+
+
+def _google_user() -> bool:
+    return bool(getattr(st.user, "is_logged_in", False))
+
+
+def _google_is_set_up() -> bool:
+    """Both ends: Streamlit's own OpenID client here, and the API."""
+    if "google-set-up" not in st.session_state:
+        try:
+            st.session_state["google-set-up"] = "google" in st.secrets.get("auth", {}) and Client(api_url()).has_google()
+        except (FileNotFoundError, ApiError):  # no secrets here; an API that is away is told where it matters
+            return False
+    return bool(st.session_state["google-set-up"])
+
+
+def _back_from_google() -> None:
+    """Streamlit holds an ID token that nobody has shown to the API yet: it is good for one sign-in there."""
+    token = str(st.user.tokens.get("id", "")) if _google_user() else ""
+    if not token or not sessions.first_seen(token):
+        return
+    new = Client(api_url())
+    try:
+        new.login_google(token)
+    except ApiError as e:
+        st.session_state["door_words"] = str(e)
+        return
+    _enter(new)
 
 
 def _sign_in(username: str, password: str) -> None:

@@ -37,7 +37,7 @@ ACCESS: dict[str, Permission | Door] = {
     # the ways in
     "health_live": Door.OPEN, "health_ready": Door.OPEN,
     "docs": Door.OPEN, "redoc": Door.OPEN, "asset": Door.OPEN, "openapi": Door.OPEN,
-    "login": Door.OPEN, "refresh": Door.OPEN,
+    "login": Door.OPEN, "google": Door.OPEN, "ways_in": Door.OPEN, "refresh": Door.OPEN,
     "logout": Door.ANY_STATE, "change_password": Door.ANY_STATE, "me": Door.ANY_STATE,
     # the configuration
     "families": V, "tags": V,
@@ -46,6 +46,8 @@ ACCESS: dict[str, Permission | Door] = {
     "check_item": E,  # it opens connections to where the item says
     "get_configuration": V, "diff_configuration": V, "validate_configuration": V, "apply_configuration": E,
     "list_revisions": V, "get_revision": V, "diff_revision": V, "rollback_revision": E, "label_revision": E,
+    "move_rule": E, "list_activations": V, "create_activation": E, "cancel_activation": E,
+    "list_secrets": E, "create_secret": E, "delete_secret": E,
     # what flows
     "status": V, "flow": V, "held": V, "unmatched": V, "deliveries": V, "gatherings": V,
     "retry_held": O, "discard_held": O, "replay_unmatched": O, "retry_deliveries": O, "discard_deliveries": O,
@@ -62,6 +64,7 @@ ACCESS: dict[str, Permission | Door] = {
     "store_instances": Permission.STORE, "no_archive": Door.SIGNED_IN,
     # people
     "list_users": A, "create_user": A, "get_user": A, "change_user": A, "reset_password": A, "sign_out_user": A,
+    "list_roles": A, "create_role": A, "get_role": A, "change_role": A, "delete_role": A,
     "list_keys": Door.SIGNED_IN, "create_key": Door.SIGNED_IN, "revoke_key": Door.SIGNED_IN,
     "audit": A, "verify_audit": A,
 }  # fmt: skip

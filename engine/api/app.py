@@ -15,7 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from engine import __version__
 from engine.api.access import check_table
-from engine.api.middleware import Bounds, Hygiene
+from engine.api.middleware import Bounds, Hygiene, Rates
 from engine.api.openapi import build_openapi
 from engine.api.parts import Parts
 from engine.api.problems import handle_errors
@@ -30,8 +30,10 @@ from engine.api.routes import (
     history,
     pages,
     people,
+    planning,
     polling,
     schedules,
+    secrets,
     signing_in,
 )
 from engine.component import import_site_kinds
@@ -65,7 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.parts = parts
     for part in (
         health, pages, signing_in, configuration, engine_state, crosswalk, polling, history, browser, dicomweb, people,
-        schedules, families,
+        secrets, planning, schedules, families,
     ):  # fmt: skip
         app.router.routes.extend(part.router.routes)  # flat, so that a walk over the routes sees each of them
     handle_errors(app)
@@ -73,6 +75,8 @@ def create_app(settings: Settings) -> FastAPI:
         Bounds, largest=LARGEST_BODY, larger={"/api/v1/rules/test": history.LARGEST_FILE + (8 << 20)},
         streamed=dicomweb.STREAMED,
     )  # fmt: skip
+    if settings.requests_per_minute:
+        app.add_middleware(Rates, each_minute=settings.requests_per_minute)
     if settings.cors_origins:
         origins = [o.strip() for o in settings.cors_origins.split(",")]
         app.add_middleware(

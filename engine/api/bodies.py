@@ -62,11 +62,15 @@ _ETAG = re.compile(r'(?:W/)?"(\d{1,9})"')
 
 def expected_revision(
     if_match: Annotated[
-        str | None, Header(description='The ETag of the answer that the change was made from, `"12"`; else 412.')
-    ] = None,
+        str,
+        Header(
+            description='The ETag of the answer that the change was made from, `"12"`; else 412.',
+            json_schema_extra={"pattern": r'^(\*|(W/)?"[0-9]{1,9}")?$'},
+        ),
+    ] = "",
 ) -> int | None:
     """The revision that the change was made from, when the request says it."""
-    if if_match is None or if_match.strip() == "*":
+    if if_match.strip() in ("", "*"):
         return None
     found = _ETAG.fullmatch(if_match.strip())
     if not found:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 import secrets
 import time
 
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import FixedWindowRateLimiter
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -15,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from engine.api.problems import problem
 from engine.log import bind, clear
 
-__all__ = ["Bounds", "Hygiene"]
+__all__ = ["Bounds", "Hygiene", "Rates"]
 
 _log = logging.getLogger(__name__)
 
@@ -74,6 +78,35 @@ class Hygiene:
             milliseconds = (time.monotonic() - began) * 1000
             _log.info("%s %s -> %d in %.0f ms", scope["method"], route, status, milliseconds)
             clear("request_id")
+
+
+class Rates:
+    """Bounds how often one may ask: each credential from its address, and each address in all. Health is always answered."""
+
+    def __init__(self, app: ASGIApp, *, each_minute: int) -> None:
+        self._app = app
+        self._limiter = FixedWindowRateLimiter(MemoryStorage())
+        self._each = RateLimitItemPerMinute(each_minute, namespace="credential")
+        self._address = RateLimitItemPerMinute(each_minute * 10, namespace="address")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not scope["path"].endswith(("/health/live", "/health/ready")):
+            address = (scope.get("client") or ("",))[0]
+            credential = hashlib.sha256(Headers(scope=scope).get("authorization", "").encode()).hexdigest()[:16]
+            for item, key in ((self._each, (address, credential)), (self._address, (address,))):
+                if not self._limiter.hit(item, *key):
+                    await self._refuse(item, key, scope, receive, send)
+                    return
+        await self._app(scope, receive, send)
+
+    async def _refuse(
+        self, item: RateLimitItemPerMinute, key: tuple[str, ...], scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        again = max(1.0, self._limiter.get_window_stats(item, *key).reset_time - time.time())
+        words = f"Too many requests: wait {again:.0f} seconds, or ask less often."
+        headers = {"Retry-After": f"{again:.0f}"}
+        answer = problem(Request(scope), 429, words, slug="too-many-requests", headers=headers)
+        await answer(scope, receive, send)
 
 
 class Bounds:

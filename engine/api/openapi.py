@@ -24,7 +24,7 @@ ERRORS = {
     "400": "The body cannot be read",
     "401": "Not signed in, or not any more", "403": "Signed in, but not allowed", "404": "Not there",
     "409": "Changed meanwhile, taken, or in use", "412": "Changed after what `If-Match` names", "413": "Too large",
-    "422": "What was sent does not hold: `problems` says where", "429": "Too many attempts",
+    "422": "What was sent does not hold: `problems` says where", "429": "Too many attempts, or requests: `Retry-After` says when",
     "503": "A part is away: try again", "507": "No room",
 }  # fmt: skip
 ABOUT = """\
@@ -38,10 +38,13 @@ and a change that another one overtook is refused (412) instead of overwriting i
 """
 
 
-def item_body(family: str, *, partial: bool = False) -> dict[str, Any]:
-    """`openapi_extra` of a route that takes an item of the family."""
-    schema = {"type": "object"} if partial else {"$ref": f"{REF}{ITEM[family]}"}
-    media = {"schema": schema} | ({"examples": {}, "x-examples-of": family} if not partial else {})
+def item_body(family: str, *, whole: bool = True) -> dict[str, Any]:
+    """`openapi_extra` of a route that takes an item of the family; not `whole`: any object, some of its fields, or one that
+    may be wrong (to be told how)."""
+    schema: dict[str, Any] = {"$ref": f"{REF}{ITEM[family]}"}
+    if not whole:
+        schema = {"anyOf": [schema, {"type": "object"}]}
+    media = {"schema": schema, "examples": {}, "x-examples-of": family}
     return {"requestBody": {"required": True, "content": {"application/json": media}}}
 
 
@@ -71,6 +74,8 @@ def _finish(operation: dict[str, Any], name: str, method: str) -> None:
     operation["description"] = f"{operation.get('description', '')}\n\n{words}".strip()
     operation["x-needs"] = needed.value if isinstance(needed, Permission) else needed.name.lower()
     statuses = {"422", "503"} if method != "get" or operation.get("parameters") else {"503"}
+    if not name.startswith("health"):
+        statuses.add("429")
     if needed is not Door.OPEN:
         operation["security"] = [{"bearer": []}]
         statuses |= {"401", "403"}
@@ -80,8 +85,10 @@ def _finish(operation: dict[str, Any], name: str, method: str) -> None:
         statuses |= {"400", "404", "409", "413"}
     if any(p["name"] == "if-match" for p in operation.get("parameters", [])):
         statuses.add("412")
-    if name in ("login", "change_password"):
-        statuses |= {"401", "429"}
+    if name in ("login", "google", "change_password"):
+        statuses.add("401")
+    if name == "google":
+        statuses.add("403")
     if name == "refresh":
         statuses.add("401")
     answer = {PROBLEM_JSON: {"schema": {"$ref": f"{REF}Problem"}}}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 
+from engine.security.google_sign_in import Google
 from engine.security.throttle import Throttle
 from engine.security.tokens import Signer
 from engine.settings import Settings
@@ -32,6 +33,14 @@ class Parts:
     @cached_property
     def signer(self) -> Signer:
         return Signer(self.settings.key)
+
+    @cached_property
+    def google(self) -> Google | None:
+        """Who checks ID tokens; None where signing in with Google is not set up."""
+        s = self.settings
+        if not s.google_client_id:
+            return None
+        return Google(s.google_client_id, s.google_issuer, s.google_jwks_url, s.google_hosted_domain)
 
     @cached_property
     def operations(self) -> Operations:

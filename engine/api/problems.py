@@ -10,9 +10,11 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
 from engine.errors import (
     AxiomError,
@@ -132,4 +134,13 @@ def _http(request: Request, error: Exception) -> Response:
         413: "The request is too large.",
     }
     detail = words.get(error.status_code, str(error.detail))
-    return problem(request, error.status_code, detail, headers=error.headers)
+    headers = {"Allow": _allowed(request)} if error.status_code == 405 else error.headers
+    return problem(request, error.status_code, detail, headers=headers)
+
+
+def _allowed(request: Request) -> str:
+    """Every method of this address (RFC 9110 15.5.6): several routes may share it, and one that is meant for it alone counts
+    before one with a name in its place."""
+    here = [r for r in request.app.routes if isinstance(r, APIRoute) and r.matches(request.scope)[0] is not Match.NONE]
+    exact = [r for r in here if not r.param_convertors]
+    return ", ".join(sorted({method for r in exact or here for method in r.methods or ()}))

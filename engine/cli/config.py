@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.cli.show import AsJson, emit, example, fail, operator, settings
+from engine.cli.show import AsJson, emit, example, fail, note, operator, settings
+
+if TYPE_CHECKING:
+    from engine.store.imported import Imported
 
 __all__ = ["add"]
 
@@ -82,6 +85,48 @@ def apply(
     The running engine follows within seconds.
     """
     _apply(file, dry_run=dry_run, reason=reason, as_json=as_json)
+
+
+cli.command("dump", epilog=example("axiom config dump > axiom.yaml"), help="The older word for `export`.")(export)
+cli.command("seed", epilog=example("axiom config seed axiom.yaml"), help="The older word for `apply`.")(apply)
+
+Apply = Annotated[bool, typer.Option("--apply", help="Also make it live, beside what is there; else it is only printed.")]
+
+
+@cli.command(epilog=example("axiom config import-orthanc orthanc.json > nodes.yaml"))
+def import_orthanc(file: Source, apply: Apply = False, as_json: AsJson = False) -> None:
+    """Print Orthanc's DicomModalities (and its listener) as destinations and sources of ours."""
+    from engine.store.import_orthanc import import_orthanc as read
+
+    _imported(read(_read(file)), file, apply=apply, as_json=as_json)
+
+
+@cli.command(epilog=example("axiom config import-mercure mercure.json > rules.yaml"))
+def import_mercure(file: Source, apply: Apply = False, as_json: AsJson = False) -> None:
+    """Print mercure's targets and rules as destinations and a ruleset of ours; what cannot be carried over is told."""
+    from engine.store.import_mercure import import_mercure as read
+
+    _imported(read(_read(file)), file, apply=apply, as_json=as_json)
+
+
+def _imported(found: Imported, file: str, *, apply: bool, as_json: bool) -> None:
+    from engine.store.yaml_text import dump_yaml
+
+    if as_json:
+        emit({"document": found.document, "notes": found.notes})
+    elif not apply:
+        typer.echo(dump_yaml(found.document), nl=False)
+    for words in found.notes:
+        note(words)
+    if apply:
+        from engine.store import Store
+
+        store = Store(settings())
+        revision, live = store.document()
+        applied = store.apply(
+            found.merged(live), author=operator(), reason=f"imported from {Path(file).name}", expected=revision
+        )
+        note(f"Live is revision {applied.revision}.")
 
 
 def _apply(file: str, *, dry_run: bool, reason: str, as_json: bool) -> None:

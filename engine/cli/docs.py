@@ -40,7 +40,9 @@ def docs(
 
 def pages() -> dict[str, str]:
     """File name -> text of each page of the reference."""
-    return {"components.md": _components(), "settings.md": _settings(), "command.md": _command()}
+    return {
+        "components.md": _components(), "settings.md": _settings(), "command.md": _command(), "access.md": _access(),
+    }  # fmt: skip
 
 
 def _components() -> str:
@@ -120,6 +122,34 @@ def _command() -> str:
 
     walk(get_command(app), ("axiom",))
     return "\n".join(lines) + "\n"
+
+
+def _access() -> str:
+    from engine.api.access import ACCESS, Door, routes_of
+    from engine.api.app import create_app
+    from engine.security.roles import ROLES, Permission
+    from engine.settings import Settings
+
+    roles = sorted(ROLES)
+    lines = [
+        "# Who may use which route",
+        "",
+        "Made by `make docs` from `engine/api/access.py`, which is also what the door asks; `tests/api/test_access.py` walks",
+        "every route with every role. A role that an admin makes may use the routes of its permissions; an API key what its",
+        "owner's role and its own permissions both allow. A route that the table does not name lets nobody in.",
+        "",
+        f"| route | needs | nobody | {' | '.join(roles)} |",
+        f"|---|---|---|{'---|' * len(roles)}",
+    ]
+    found = []
+    for route in routes_of(create_app(Settings())):
+        needed = ACCESS[route.name]
+        everybody = isinstance(needed, Door)
+        marks = ["yes" if needed is Door.OPEN else "", *("yes" if everybody or needed in ROLES[r] else "" for r in roles)]
+        words = needed.value.replace("_", " ") if isinstance(needed, Permission) else f"_{needed.value}_"
+        for method in sorted(route.methods or ()):
+            found.append((route.path, method, f"| `{method} {route.path}` | {words} | {' | '.join(marks)} |"))
+    return "\n".join([*lines, *(line for _, _, line in sorted(found))]) + "\n"
 
 
 def _parameter(p: Any) -> str:

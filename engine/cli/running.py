@@ -70,6 +70,10 @@ def workbench() -> None:
         if not all(one.startswith("file:") for one in (now.tls_certificate, now.tls_key or now.tls_certificate)):
             fail("The workbench takes its certificate and key from files: give both as file:PATH, or put a proxy in front.")
         flags |= {"server.sslCertFile": files[0], "server.sslKeyFile": files[1]}
+    if now.google_client_id:
+        from engine.cli.google_button import write_secrets
+
+        flags["secrets.files"] = str(write_secrets(now))
     os.environ["AXIOM_API_URL"] = now.api
     os.chdir(script.parents[1])  # where .streamlit/config.toml is
     argv = [sys.executable, "-m", "streamlit", "run", *(f"--{k}={v}" for k, v in flags.items()), str(script)]

@@ -102,6 +102,7 @@ class Supervisor:
             self._next_sweep = time.monotonic() + SWEEP_SECONDS
             self.sweep()
         self._wake()
+        self.context.store.activations.do_due()
         self.listeners.tick(wanted_sources(self.context.configuration(), self.settings.instance_id))
         self._say()
 

@@ -34,12 +34,14 @@ ROLES: dict[str, frozenset[Permission]] = {
     "User": frozenset({Permission.VIEW, Permission.OPERATE, Permission.BROWSE}),
     "Sender": frozenset({Permission.STORE}),
 }
-"""The roles that every installation has; a Sender is a machine that may send images in, and nothing else."""
+"""The roles that every installation has; a Sender is a machine that may send images in, and nothing else. Admins make others
+(`engine.store.roles`)."""
 
 
-def permissions_of(role: str) -> frozenset[Permission]:
-    """What a role may; an unknown role may nothing."""
-    return ROLES.get(role, frozenset())
+def permissions_of(role: str, made: Iterable[str] | None = None) -> frozenset[Permission]:
+    """What a role may: one of ours, else what was `made` for it; an unknown role, and a right of another version, is nothing."""
+    known = {p.value for p in Permission}
+    return ROLES.get(role) or frozenset(Permission(p) for p in made or () if p in known)
 
 
 def allow(held: Iterable[Permission], needed: Permission) -> None:

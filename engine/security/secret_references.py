@@ -4,6 +4,7 @@
     file:PATH     the content of a file (a trailing line end is not part of it)
     gcp-sm:NAME   Google Secret Manager, `projects/P/secrets/S` (the latest version) or `projects/P/secrets/S/versions/V`,
                   read as this machine's own identity; CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER names another endpoint
+    stored:ID     what a person typed in, kept encrypted in the store
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from engine.errors import Permanent, Retry
 
-__all__ = ["SecretReference", "check_reference", "resolve"]
+__all__ = ["SecretReference", "check_reference", "resolve", "use_stored"]
 
 LARGEST = 64 * 1024
 
@@ -76,6 +77,18 @@ def _gcp_sm(name: str) -> str:
     if not text:
         raise Retry(f"{what}: it is empty.")
     return text
+_stored: list[Callable[[str], str]] = []
+
+
+def use_stored(read: Callable[[str], str]) -> None:
+    """From now on this process reads `stored:` by it (the store does so when it is opened)."""
+    _stored[:] = [read]
+
+
+def _from_store(key: str) -> str:
+    if not _stored:
+        raise Retry(f"The secret stored:{key} cannot be read: the configuration store is not open in this process.")
+    return _stored[0](key)
 
 
 _RESOLVERS: dict[str, tuple[re.Pattern[str], str, Callable[[str], str]]] = {
@@ -86,6 +99,7 @@ _RESOLVERS: dict[str, tuple[re.Pattern[str], str, Callable[[str], str]]] = {
         "gcp-sm:projects/P/secrets/S, with /versions/V for one version",
         _gcp_sm,
     ),
+    "stored": (re.compile(r"[0-9a-f]{32}"), "stored:ID, as POST /api/v1/secrets answers", _from_store),
 }
 
 
@@ -113,6 +127,7 @@ SecretReference = Annotated[
     Field(
         description="Where the secret is: `env:NAME`, `file:PATH` or `gcp-sm:projects/P/secrets/S`. It is not kept here itself.",
         examples=["env:PACS_PASSWORD"],
+        json_schema_extra={"form": "secret"},
     ),
 ]
 """For fields of sources and destinations that need a password or a key."""

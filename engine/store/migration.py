@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HEAD", "current", "migrate"]
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest step: known without loading Alembic, so that a process of an up-to-date store starts at once."""
 
 

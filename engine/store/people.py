@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, Select, select
 
 from engine.errors import Conflict, Denied, Invalid, Missing, Problem
 from engine.security.passwords import hash_password, new_password, refuse_weak, verify_password
-from engine.security.roles import ROLES, Permission, permissions_of
+from engine.security.roles import Permission, permissions_of
 from engine.store import tables
 from engine.store.audit import append
 from engine.store.database import Database
+from engine.store.roles import need_role
 from engine.store.sessions import Sessions, alive
 
-__all__ = ["People", "User", "need_user"]
+__all__ = ["People", "User", "need_user", "refuse_no_admin"]
 
 LOCK_AFTER = 10
 LOCK_FOR = timedelta(minutes=15)
@@ -39,10 +40,10 @@ class User:
     generation: int
     created_at: datetime
     signed_in_at: datetime | None
-
-    @property
-    def permissions(self) -> frozenset[Permission]:
-        return permissions_of(self.role)
+    pending: bool
+    """Came by Google, and waits until an admin lets them in."""
+    permissions: frozenset[Permission]
+    """What their role allows now."""
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -50,20 +51,20 @@ class User:
             "must_change_password": self.must_change_password, "active": self.active,
             "locked_until": self.locked_until.isoformat() if self.locked_until else None,
             "created_at": self.created_at.isoformat(),
-            "signed_in_at": self.signed_in_at.isoformat() if self.signed_in_at else None,
+            "signed_in_at": self.signed_in_at.isoformat() if self.signed_in_at else None, "pending": self.pending,
         }
 
 
 class People:
     """The users of the installation. Names are lower case: `Ada` and `ada` are one person."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, idle: timedelta = timedelta(hours=12)) -> None:
         self._database = database
-        self.sessions = Sessions(database)
+        self.sessions = Sessions(database, idle)
 
     def list(self) -> list[User]:
         with self._database.read() as connection:
-            return [_user(r) for r in connection.execute(select(tables.users).order_by(tables.users.c.username))]
+            return [_user(r) for r in connection.execute(_people().order_by(tables.users.c.username))]
 
     def get(self, username: str) -> User:
         """Raises Missing."""
@@ -92,12 +93,13 @@ class People:
         Raises Invalid for a name, role or password that will not do, Conflict when the name is taken.
         """
         username = username.strip().lower()
-        _refuse_bad(username, role)
+        _refuse_bad(username)
         one_time = new_password() if password is None else None
         if password is not None:
             refuse_weak(password, username=username)
         hashed = hash_password(password if password is not None else str(one_time))
         with self._database.write() as connection:
+            need_role(connection, role)
             if _row(connection, username):
                 raise Conflict(f"There is already a user called {username}.")
             connection.execute(
@@ -207,17 +209,19 @@ class People:
         values: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
         if unlock:
             values |= {"failed_attempts": 0, "locked_until": None}
-        if role is not None:
-            _refuse_bad("x", role)
         with self._database.write() as connection:
+            if role is not None:
+                need_role(connection, role)
             before = _user(_need(connection, username))
             ends = (role not in (None, before.role)) or (active not in (None, before.active))
             if ends:
                 values["generation"] = before.generation + 1
+            if active:
+                values["pending"] = False
             if values:
                 connection.execute(_update(before.username).values(**values))
             if before.active and Permission.ADMINISTER in before.permissions:
-                _refuse_no_admin(connection)
+                refuse_no_admin(connection)
             detail = {k: v for k, v in values.items() if k in ("role", "active", "name", "email")} | {"unlock": unlock}
             append(
                 connection, who=who, action="change", family="users", name=before.username, detail=detail,
@@ -244,9 +248,13 @@ def need_user(connection: Connection, username: str) -> User:
     return _user(_need(connection, username))
 
 
+def _people() -> Select[Any]:
+    u, r = tables.users, tables.roles
+    return select(u, r.c.permissions.label("made")).outerjoin(r, r.c.name == u.c.role)
+
+
 def _row(connection: Connection, username: str) -> Row[*tuple[Any, ...]] | None:
-    query = select(tables.users).where(tables.users.c.username == username.strip().lower())
-    return connection.execute(query).one_or_none()
+    return connection.execute(_people().where(tables.users.c.username == username.strip().lower())).one_or_none()
 
 
 def _need(connection: Connection, username: str) -> Row[*tuple[Any, ...]]:
@@ -259,23 +267,17 @@ def _need(connection: Connection, username: str) -> Row[*tuple[Any, ...]]:
 def _user(row: Row[*tuple[Any, ...]]) -> User:
     return User(
         row.username, row.name, row.email, row.role, row.must_change_password, row.active, row.locked_until,
-        row.generation, row.created_at, row.signed_in_at,
+        row.generation, row.created_at, row.signed_in_at, row.pending, permissions_of(row.role, row.made),
     )
 
 
-def _refuse_bad(username: str, role: str) -> None:
-    problems = []
+def _refuse_bad(username: str) -> None:
     if not USERNAME.fullmatch(username):
-        problems.append(Problem(("username",), "A user's name has letters, digits and . _ @ + -, 64 at most."))
-    if role not in ROLES:
-        problems.append(Problem(("role",), f"There is no role called {role}; there are {', '.join(ROLES)}."))
-    if problems:
-        raise Invalid(problems)
+        raise Invalid([Problem(("username",), "A user's name has letters, digits and . _ @ + -, 64 at most.")])
 
 
-def _refuse_no_admin(connection: Connection) -> None:
-    t = tables.users
-    admins = [role for role, held in ROLES.items() if Permission.ADMINISTER in held]
-    query = select(func.count()).select_from(t).where(t.c.role.in_(admins), t.c.active.is_(True))
-    if connection.execute(query).scalar_one() == 0:
+def refuse_no_admin(connection: Connection) -> None:
+    """Raises Conflict when nobody who is active may administer: what led to it must not be saved."""
+    active = connection.execute(_people().where(tables.users.c.active.is_(True)))
+    if not any(Permission.ADMINISTER in _user(row).permissions for row in active):
         raise Conflict("Nobody could administer any more: make another user an admin first.")

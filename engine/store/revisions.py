@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, desc, func, select
 
 from engine.configuration import FAMILIES
-from engine.errors import Missing
+from engine.errors import Conflict, Missing
 from engine.store import tables
+from engine.store.audit import append
+from engine.store.diff import diff_documents
 
-__all__ = ["EMPTY", "Pointer", "Revision", "digest_of", "insert", "load", "newest", "pointer", "set_label", "set_live"]
+__all__ = ["EMPTY", "Pointer", "Revision", "digest_of", "insert", "load", "newest", "pointer", "save", "set_label", "set_live"]
 
 EMPTY: Mapping[str, Any] = {family: [] for family in FAMILIES}
 """Revision 0: what is live before anything was saved."""
@@ -91,6 +93,34 @@ def insert(
             id=number, created_at=datetime.now(UTC), author=author[:128], reason=reason, label=label[:128],
             document=document, digest=digest,
         )
+    )
+    return number
+
+
+def save(
+    connection: Connection, document: Mapping[str, Any], *, author: str, reason: str, label: str, expected: int | None,
+    address: str, action: str,
+) -> int:
+    """Make a checked document live as a new revision, with its line in the audit; an equal one makes none. Its number.
+
+    Raises Conflict when another revision than `expected` is live. Needs `Database.write`.
+    """
+    digest = digest_of(document)
+    live = pointer(connection)
+    if live.digest == digest:
+        return live.revision
+    last = load(connection, live.revision)
+    if expected is not None and expected != live.revision:
+        raise Conflict(
+            f"{last.author or 'Somebody'} saved revision {live.revision} after you read revision {expected}. "
+            "Load the configuration again and repeat your change."
+        )
+    number = insert(connection, document, digest, author=author, reason=reason, label=label)
+    set_live(connection, number)
+    summary = diff_documents(last.document, document).summary()
+    append(
+        connection, who=author, action=action, family="configuration", revision=number, address=address,
+        detail={"reason": reason, "changes": summary[:200], "count": len(summary)},
     )
     return number
 

@@ -33,8 +33,10 @@ class Opened(NamedTuple):
 class Sessions:
     """Who is signed in. A refresh token that comes a second time was stolen or copied: it ends its session."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, idle: timedelta = IDLE) -> None:
         self._database = database
+        self.idle = idle
+        """Nothing asked for so long: the session is over."""
 
     def open(self, username: str, generation: int, *, address: str = "") -> Opened:
         """Begin a session. What is long over is thrown away by the way."""
@@ -48,7 +50,7 @@ class Sessions:
                     address=address[:64],
                 )
             )
-            return Opened(session, username, _issue(connection, session, now + IDLE))
+            return Opened(session, username, _issue(connection, session, now + self.idle))
 
     def refresh(self, token: str, *, address: str = "") -> Opened:
         """Change a refresh token for the next one. Raises Denied when it is unknown, used, revoked or too old."""
@@ -72,7 +74,7 @@ class Sessions:
                 connection.execute(
                     t.update().where(t.c.digest == digest(token), t.c.used_at.is_(None)).values(used_at=now)
                 )
-                return Opened(row.session, row.username, _issue(connection, row.session, min(now + IDLE, row.ends_at)))
+                return Opened(row.session, row.username, _issue(connection, row.session, min(now + self.idle, row.ends_at)))
         raise Denied(OVER)
 
     def close(self, session: str, username: str, *, address: str = "") -> None:

@@ -10,22 +10,28 @@ import copy
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 from engine.configuration import FAMILIES, Configuration, load_configuration
 from engine.errors import Conflict, InUse, Invalid, Missing, Problem
 from engine.settings import Settings
 from engine.store import revisions as rows
+from engine.store.activations import Activations
 from engine.store.audit import Audit, append
 from engine.store.backfills import Backfills
 from engine.store.browser_routes import BrowserRoutes
 from engine.store.database import Database
 from engine.store.diff import Diff, diff_documents
+from engine.store.identities import Identities
 from engine.store.keys import Keys
 from engine.store.migration import migrate_database
-from engine.store.people import People
+from engine.store.ordering import move
+from engine.store.people import People, refuse_no_admin
 from engine.store.polls import Polls
 from engine.store.revisions import Revision
+from engine.store.roles import Roles
+from engine.store.secrets import Secrets
 from engine.store.usage import used_by
 from engine.store.yaml_text import YamlText, dump_yaml, read_yaml
 
@@ -61,12 +67,16 @@ class Store:
     def __init__(self, settings: Settings) -> None:
         self.database = Database(settings.database)
         migrate_database(self.database)
-        self.people = People(self.database)
+        self.people = People(self.database, timedelta(minutes=settings.idle_minutes))
+        self.roles = Roles(self.database, refuse_no_admin)
+        self.identities = Identities(self.database)
         self.keys = Keys(self.database)
         self.audit = Audit(self.database)
         self.polls = Polls(self.database)
         self.backfills = Backfills(self.database)
         self.browser_routes = BrowserRoutes(self.database)
+        self.secrets = Secrets(self.database, settings)
+        self.activations = Activations(self.database)
         self._lock = threading.Lock()
         self._live: Live | None = None
 
@@ -141,25 +151,11 @@ class Store:
         Conflict when another revision is live meanwhile.
         """
         checked = load_configuration(document).document()
-        digest = rows.digest_of(checked)
         with self.database.write() as connection:
-            live = rows.pointer(connection)
-            if live.digest == digest:
-                return live.revision
-            last = rows.load(connection, live.revision)
-            if expected is not None and expected != live.revision:
-                raise Conflict(
-                    f"{last.author or 'Somebody'} saved revision {live.revision} after you read revision {expected}. "
-                    "Load the configuration again and repeat your change."
-                )
-            number = rows.insert(connection, checked, digest, author=author, reason=reason, label=label)
-            rows.set_live(connection, number)
-            summary = diff_documents(last.document, checked).summary()
-            append(
-                connection, who=author, action=action, family="configuration", revision=number, address=address,
-                detail={"reason": reason, "changes": summary[:200], "count": len(summary)},
-            )
-        return number
+            return rows.save(
+                connection, checked, author=author, reason=reason, label=label, expected=expected, address=address,
+                action=action,
+            )  # fmt: skip
 
     def add_item(
         self, family: str, item: Mapping[str, Any], *, author: str, reason: str = "", address: str = ""
@@ -220,6 +216,19 @@ class Store:
 
         reason = reason or f"deleted {family}/{name}"
         return self._edit(edit, author, reason, address, "delete", expected, (family, name))
+
+    def move_rule(
+        self, ruleset: str, rule: str, *, author: str, before: str | None = None, after: str | None = None,
+        reason: str = "", expected: int | None = None, address: str = "",
+    ) -> int:
+        """Put a rule before or after another one of its ruleset (neither: behind all). Raises Missing; Conflict as `put_item`."""
+
+        def edit(document: Document) -> None:
+            move(_find(document, "rulesets", ruleset).setdefault("rules", []), rule, before, after)
+
+        place = f"before {before}" if before else f"after {after}" if after else "to the end"
+        reason = reason or f"moved rulesets/{ruleset}/rules/{rule} {place}"
+        return self._edit(edit, author, reason, address, "save", expected, ("rulesets", ruleset))
 
     def rollback(
         self, number: int, *, author: str, reason: str = "", expected: int | None = None, address: str = ""

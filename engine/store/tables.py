@@ -21,11 +21,12 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    false,
 )
 
 __all__ = [
-    "Utc", "api_keys", "audit", "backfills", "browser_routes", "live", "metadata", "polled", "pollers", "refresh_tokens",
-    "revisions", "sessions", "users",
+    "Utc", "activations", "api_keys", "audit", "backfills", "browser_routes", "identities", "live", "metadata", "polled",
+    "pollers", "refresh_tokens", "revisions", "roles", "secrets", "sessions", "used_tokens", "users",
 ]
 
 
@@ -94,6 +95,54 @@ users = Table(
     Column("generation", Integer, nullable=False),  # counted up to sign out everywhere
     Column("created_at", Utc, nullable=False),
     Column("signed_in_at", Utc),
+    Column("pending", Boolean, nullable=False, server_default=false()),  # came by Google, waits for an admin
+)
+
+roles = Table(
+    "roles",  # those that admins made; Admin and User are in engine.security.roles
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("description", String(500), nullable=False),
+    Column("permissions", JSON, nullable=False),
+    Column("created_at", Utc, nullable=False),
+)
+
+identities = Table(
+    "identities",  # who they are elsewhere
+    metadata,
+    Column("issuer", String(255), primary_key=True),
+    Column("subject", String(255), primary_key=True),
+    Column("username", String(64), ForeignKey("users.username", ondelete="CASCADE"), nullable=False, index=True),
+    Column("created_at", Utc, nullable=False),
+)
+
+used_tokens = Table(
+    "used_tokens",  # of another issuer: each is good for one sign-in
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("expires_at", Utc, nullable=False),
+)
+
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("sealed", Text, nullable=False),  # under AXIOM_SECRET_KEY
+    Column("created_at", Utc, nullable=False),
+    Column("created_by", String(128), nullable=False),
+)
+
+activations = Table(
+    "activations",  # revisions that become live at a time
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("revision", Integer, ForeignKey("revisions.id"), nullable=False),
+    Column("at", Utc, nullable=False, index=True),
+    Column("who", String(128), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("created_at", Utc, nullable=False),
+    Column("ended_at", Utc),
+    Column("outcome", String(500), nullable=False),  # a sentence, once it has ended
 )
 
 sessions = Table(

@@ -1,20 +1,29 @@
-"""A served API for each test: uvicorn on a free port in front of an empty store, on SQLite and on PostgreSQL."""
+"""A served API for each test: uvicorn on a free port in front of an empty store, on SQLite and on PostgreSQL.
+
+On PostgreSQL the normal run makes the tests of `BOTH`; `make test-slow` makes them all.
+"""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import uvicorn
 
-from engine.api.app import create_app, server_config
 from engine.security import passwords
 from engine.settings import Settings
-from tests.api.site import Site
-from tests.peers import free_port, wait_until
+from tests.api.site import Site, serving
+from tests.peers import free_port
 from tests.store.databases import DATABASES, database_url
+
+BOTH = {"test_configuration", "test_google", "test_keeping_secrets", "test_ordering", "test_people", "test_roles"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        of_ours = Path(__file__).parent in item.path.parents
+        if of_ours and "[postgresql" in item.name and item.path.stem not in BOTH:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)
@@ -31,13 +40,5 @@ def settings(request: pytest.FixtureRequest, home: Path) -> Iterator[Settings]:
 
 @pytest.fixture
 def site(settings: Settings) -> Iterator[Site]:
-    app = create_app(settings)
-    server = uvicorn.Server(server_config(app, settings))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        wait_until(lambda: server.started or not thread.is_alive(), what="the API")
-        yield Site(app, f"http://127.0.0.1:{settings.api_port}")
-    finally:
-        server.should_exit = True
-        thread.join(20)
+    with serving(settings) as served:
+        yield served

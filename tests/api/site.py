@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
+import uvicorn
 from fastapi import FastAPI
 
+from engine.api.app import create_app, server_config
 from engine.api.parts import Parts
+from engine.settings import Settings
 from engine.store import Store
+from tests.peers import wait_until
 
-__all__ = ["PASSWORD", "Site"]
+__all__ = ["PASSWORD", "Site", "serving"]
 
 PASSWORD = "correct horse battery"
 
@@ -48,3 +55,18 @@ class Site:
             answer = client.post("/auth/login", json={"username": username, "password": PASSWORD})
         body: dict[str, Any] = answer.raise_for_status().json()
         return body
+
+
+@contextmanager
+def serving(settings: Settings) -> Iterator[Site]:
+    """The API behind uvicorn, on the port that the settings name."""
+    app = create_app(settings)
+    server = uvicorn.Server(server_config(app, settings))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_until(lambda: server.started or not thread.is_alive(), 60, "the API")
+        yield Site(app, f"http://127.0.0.1:{settings.api_port}")
+    finally:
+        server.should_exit = True
+        thread.join(20)

@@ -6,13 +6,14 @@ import httpx
 import pytest
 
 from engine.api.access import ACCESS, Door, GuardedRoute, check_table, routes_of
+from engine.cli.docs import pages
 from engine.security.roles import ROLES, Permission
 from tests.api.site import Site
 
 OPEN = {
     "GET /health/live", "GET /health/ready", "GET /api/v1/health/live", "GET /api/v1/health/ready",
     "GET /api/v1/docs", "GET /api/v1/redoc", "GET /api/v1/assets/{name}", "GET /api/v1/openapi.json",
-    "POST /api/v1/auth/login", "POST /api/v1/auth/refresh",
+    "POST /api/v1/auth/login", "POST /api/v1/auth/refresh", "POST /api/v1/auth/google", "GET /api/v1/auth/ways",
 }  # fmt: skip
 
 
@@ -35,17 +36,32 @@ def test_an_anonymous_client_reaches_only_health_docs_and_sign_in(site: Site) ->
     assert reached == OPEN
 
 
-@pytest.mark.parametrize("role", sorted(ROLES))
+@pytest.mark.parametrize("role", [*sorted(ROLES), *(p.value for p in Permission)])
 def test_each_role_reaches_what_its_permissions_say(site: Site, role: str) -> None:
+    """Those of every installation, and one role for each permission alone."""
+    held = ROLES.get(role) or {Permission(role)}
+    if role not in ROLES:
+        site.store.roles.create(role, [role], who="test")
     client = site.signed_in("somebody", role)
     for route in routes_of(site.app):
         if route.name == "logout":
             continue  # ends the session that this walk needs
         needed = ACCESS[route.name]
-        allowed = isinstance(needed, Door) or needed in ROLES[role]
+        allowed = isinstance(needed, Door) or needed in held
         answer = _ask(client, site, route)
         refused = answer.status_code == 403 and "needs the permission" in answer.json()["detail"]
         assert refused is not allowed, f"{role} {route.path}: {answer.status_code} {answer.text}"
+
+
+def test_the_table_in_the_docs_is_the_table_of_the_door(site: Site) -> None:
+    lines = pages()["access.md"].splitlines()
+    for route in routes_of(site.app):
+        for method in route.methods or ():
+            (line,) = [one for one in lines if one.startswith(f"| `{method} {route.path}` |")]
+            cells = [cell.strip() for cell in line.strip("|").split("|")]
+            allowed = [True, *(isinstance(ACCESS[route.name], Door) or ACCESS[route.name] in ROLES[r] for r in sorted(ROLES))]
+            allowed[0] = ACCESS[route.name] is Door.OPEN
+            assert [cell == "yes" for cell in cells[2:]] == allowed
 
 
 def test_who_must_change_the_password_can_do_nothing_else(site: Site) -> None:

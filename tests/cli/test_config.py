@@ -115,3 +115,15 @@ def test_the_example_configuration_holds(fresh: Axiom, monkeypatch: pytest.Monke
     states = {r["state"] for s in document["rulesets"] for r in s["rules"] if "state" in r}
     assert states == {"shadow"}
     assert {s["mode"] for s in document["rulesets"]} == {"ALL_MATCHES", "FIRST_MATCH"}
+
+
+def test_what_others_are_configured_by_is_printed_and_applied(fresh: Axiom):
+    orthanc = json.dumps({"DicomModalities": {"pacs": ["PACS", "10.0.0.5", 104], "odd": []}})
+    printed = fresh.cli("config", "import-orthanc", "-", text=orthanc)
+    assert "The modality odd has no AET" in printed.stderr
+    assert fresh.cli("config", "seed", "-", text=printed.stdout).stdout.endswith("Live is revision 1.\n")
+    targets = {"nas": {"target_type": "folder", "folder": "/srv"}}
+    mercure = {"targets": targets, "rules": {"ct": {"rule": "True", "target": "nas"}}}
+    assert "revision 2" in fresh.cli("config", "import-mercure", "-", "--apply", text=json.dumps(mercure)).stderr
+    document = fresh.json("config", "dump")
+    assert [d["name"] for d in document["destinations"]] == ["nas", "pacs"]

@@ -11,6 +11,8 @@ def test_admin_may_all_and_user_sees_no_patients() -> None:
     assert permissions_of("Admin") == frozenset(Permission)
     assert permissions_of("User") == {Permission.VIEW, Permission.OPERATE, Permission.BROWSE}
     assert permissions_of("no such role") == frozenset()
+    assert permissions_of("made", ["view", "of another version"]) == {Permission.VIEW}
+    assert permissions_of("User", ["administer"]) == ROLES["User"]
     assert permissions_of("Sender") == {Permission.STORE}
     assert set(ROLES) == {"Admin", "Sender", "User"}
 

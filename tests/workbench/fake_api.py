@@ -28,7 +28,7 @@ from engine.configuration import problems_of
 from engine.crosswalk.map import CrosswalkMap
 from engine.fields import describe
 from engine.rules.model import Ruleset, Schedule
-from tests.workbench import fake_site
+from tests.workbench import fake_people, fake_site
 from tests.workbench.fake_asking import add_asking_routes
 from tests.workbench.fake_browser import add_browser
 from tests.workbench.fake_pollers import poller_routes
@@ -88,7 +88,7 @@ class FakeApi:
             "expires_in": 900,
             "refresh_token": refresh,
             "must_change_password": user["must_change"],
-            "user": {"username": username, "name": user["name"], "role": user["role"]},
+            "user": {"username": username, "name": user["name"], "role": user["role"], "permissions": fake_people.RIGHTS},
         }
 
 
@@ -140,6 +140,7 @@ def _app(state: FakeApi) -> FastAPI:
     add_asking_routes(app, state, _check)
     add_browser(app, state)
     poller_routes(app, state)
+    fake_people.add_routes(app, state)
     _crud_routes(app, state)
     return app
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, SecretStr
 from streamlit.testing.v1 import AppTest
 
 from engine.fields import describe
+from tests.workbench.fake_api import FakeApi
 from tests.workbench.test_pages import button
 from workbench.client import Client, Problem
 from workbench.flow import flow_svg
@@ -93,13 +94,17 @@ def test_what_a_person_changes_comes_out(page: AppTest) -> None:
     }  # fmt: skip
 
 
-def test_a_stored_secret_stays_when_left_blank_and_is_not_shown(page: AppTest) -> None:
+def test_a_stored_secret_stays_when_left_blank_and_is_not_shown(page: AppTest, api: FakeApi) -> None:
     page.session_state["item"] = {"name": "one", "token": "**********"}
     page.run()
     assert page.text_input(key="f.token").value == ""
     assert out(page)["token"] == "**********"
+    page.text_input(key="f.token").set_value("env:TOKEN").run()
+    assert out(page)["token"] == "env:TOKEN"
     page.text_input(key="f.token").set_value("new").run()
-    assert out(page)["token"] == "new"
+    page.run()
+    assert out(page)["token"] == f"stored:{1:032x}", "the API keeps it; the item holds where it is"
+    assert api.did == [("secret", "new")], "once"
 
 
 def test_a_problem_stands_under_its_field_and_a_stray_one_above(page: AppTest) -> None:

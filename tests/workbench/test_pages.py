@@ -14,7 +14,7 @@ from tests.workbench.fake_api import FakeApi
 Open = Callable[..., AppTest]
 PAGES = sorted(p.stem for p in (Path(__file__).parents[2] / "workbench" / "pages").glob("*.py"))
 HEADS = {
-    "instance": "Find an image", "whatif": "What if", "browser": "Data browser",
+    "instance": "Find an image", "whatif": "What if", "browser": "Data browser", "keys": "API keys",
     "crosswalk_sources": "Crosswalk sources", "crosswalk_maps": "Crosswalk maps",
 }  # fmt: skip
 
@@ -50,7 +50,7 @@ def test_a_page_stays_calm_while_the_api_is_away(page: str, open_page: Open, api
     assert "not answering just now" not in said(at)
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [p for p in PAGES if p != "people"])  # there is always somebody
 def test_an_empty_site_says_what_comes_here(page: str, open_page: Open, api: FakeApi) -> None:
     api.empty()
     at = open_page(page)

@@ -31,6 +31,7 @@ WALK = [
     ("destinations", "Destinations"), ("schedules", "Schedules"),
     ("crosswalk_sources", "Crosswalk sources"), ("crosswalk_maps", "Crosswalk maps"),
     ("revisions", "Revisions"), ("history", "History"), ("whatif", "What if"), ("analysis", "Analysis"),
+    ("people", "People"), ("keys", "API keys"),
     ("rules?show=main/ct-to-pacs", "ct-to-pacs"), ("destinations?show=pacs", "pacs"), ("schedules?show=office", "office"),
     ("instance?uid=1.2.826.0.1.3680043.8.498.1001.2", "Doe Jane"),
 ]  # fmt: skip

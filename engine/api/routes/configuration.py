@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import PlainTextResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StrictBool
 
 from engine.api.access import GuardedRoute, Who
 from engine.api.bodies import etag, expected_revision, refuse_half_characters
@@ -47,7 +47,7 @@ class Text(BaseModel):
 
 class Apply(Text):
     reason: str = Field("", max_length=500)
-    dry_run: bool = False
+    dry_run: StrictBool = False
     """Only say what would change."""
 
 

@@ -151,7 +151,7 @@ def _add(family: str) -> None:
 
     @router.put(
         f"/{family}/{{name}}", tags=tags, operation_id=f"replace_{one}", summary=f"Add or replace a {one}",
-        openapi_extra=item_body(family), responses=answer,
+        openapi_extra=item_body(family, whole=False), responses=answer,  # its name may be left to the address
     )  # fmt: skip
     def replace_item(
         parts: Here, caller: Who, name: str, item: Item, expected: Expected, response: Response, reason: Reason = ""
@@ -165,7 +165,7 @@ def _add(family: str) -> None:
     @router.patch(
         f"/{family}/{{name}}", tags=tags, operation_id=f"change_{one}",
         summary=f"Change some fields of a {one} (RFC 7396: null is \"back to the default\")",
-        openapi_extra=item_body(family, partial=True), responses=answer,
+        openapi_extra=item_body(family, whole=False), responses=answer,
     )  # fmt: skip
     def change_item(
         parts: Here, caller: Who, name: str, item: Item, expected: Expected, response: Response, reason: Reason = ""
@@ -202,7 +202,7 @@ def _add(family: str) -> None:
 
     @router.post(
         f"/{family}/validate", tags=tags, operation_id=f"validate_{one}", summary=f"Could this {one} be saved?",
-        openapi_extra=item_body(family),
+        openapi_extra=item_body(family, whole=False),
     )  # fmt: skip
     def validate_item(parts: Here, item: Item) -> Problems:
         try:

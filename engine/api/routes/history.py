@@ -34,9 +34,9 @@ CHUNK = 1 << 20
 
 class Sql(BaseModel):
     sql: str = Field(min_length=1, max_length=100_000, examples=["SELECT modality, count(*) FROM instances GROUP BY 1"])
-    limit: int = Field(10_000, ge=1, le=1_000_000)
+    limit: int = Field(10_000, ge=1, le=1_000_000, strict=True)
     format: Literal["json", "arrow"] = "json"
-    timeout: float = Field(30.0, gt=0, le=60)
+    timeout: float = Field(30.0, gt=0, le=60, strict=True)
     """Seconds after which the query is given up."""
 
 
@@ -45,8 +45,8 @@ class WhatIfBody(BaseModel):
         description="The draft: `rulesets`, and whatever else it changes; what it does not name is as it is live.",
         examples=[{"rulesets": [{"name": "main", "priority": 10, "rules": [{"name": "all", "priority": 10}]}]}],
     )
-    days: float = Field(30, gt=0, le=3650, description="How far to look back.")
-    samples: int = Field(5, ge=0, le=100)
+    days: float = Field(30, gt=0, le=3650, strict=True, description="How far to look back.")
+    samples: int = Field(5, ge=0, le=100, strict=True)
 
 
 class TagOut(BaseModel):

@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StrictBool
 
 from engine.api.access import GuardedRoute, Who
 from engine.api.parts import Here
 from engine.errors import Denied
-from engine.security.roles import Permission
+from engine.security.roles import Permission, allow
 
 __all__ = ["router"]
 
@@ -29,10 +29,10 @@ class NewUser(BaseModel):
 
 class UserChange(BaseModel):
     role: str | None = Field(None, max_length=64)
-    active: bool | None = None
+    active: StrictBool | None = None
     name: str | None = Field(None, max_length=128)
     email: str | None = Field(None, max_length=254)
-    unlock: bool = False
+    unlock: StrictBool = False
 
 
 class UserOut(BaseModel):
@@ -42,6 +42,8 @@ class UserOut(BaseModel):
     role: str
     must_change_password: bool
     active: bool
+    pending: bool
+    """Came by Google, and waits until an admin lets them in (`active: true`)."""
     locked_until: str | None
     created_at: str
     signed_in_at: str | None
@@ -57,7 +59,30 @@ class OneTime(BaseModel):
     """Shown this once; it must be changed at the next sign-in."""
 
 
+class NewRole(BaseModel):
+    name: str = Field(min_length=1, max_length=64, examples=["Night shift"])
+    description: str = Field("", max_length=500)
+    permissions: list[str] = Field(max_length=20, examples=[["view", "operate"]])
+
+
+class RoleChange(BaseModel):
+    description: str | None = Field(None, max_length=500)
+    permissions: list[str] | None = Field(None, max_length=20)
+
+
+class RoleOut(BaseModel):
+    name: str
+    description: str
+    permissions: list[str]
+    seeded: bool
+    """Part of every installation: it cannot be changed or deleted."""
+    users: int
+    """How many have it."""
+
+
 class NewKey(BaseModel):
+    username: str | None = Field(None, max_length=64)
+    """Whose key it is; only who administers makes one for somebody else. Without: one's own."""
     name: str = Field(min_length=1, max_length=128, examples=["nightly report"])
     permissions: list[str] = Field([], max_length=20, examples=[["view", "browse"]])
     """What it may at most; empty: what you may."""
@@ -141,18 +166,53 @@ def sign_out_user(parts: Here, caller: Who, username: str) -> Response:
     return Response(status_code=204)
 
 
+@router.get("/roles", summary="All roles, with what they allow")
+def list_roles(parts: Here) -> list[RoleOut]:
+    return [RoleOut(**role.as_json()) for role in parts.store.roles.list()]
+
+
+@router.post("/roles", summary="Make a role out of permissions", status_code=201)
+def create_role(parts: Here, caller: Who, body: NewRole) -> RoleOut:
+    role = parts.store.roles.create(
+        body.name, body.permissions, who=caller.signature, description=body.description, address=caller.address
+    )
+    return RoleOut(**role.as_json())
+
+
+@router.get("/roles/{name}", summary="One role")
+def get_role(parts: Here, name: str) -> RoleOut:
+    return RoleOut(**parts.store.roles.get(name).as_json())
+
+
+@router.patch("/roles/{name}", summary="Change what a role allows; it holds from the next request on")
+def change_role(parts: Here, caller: Who, name: str, body: RoleChange) -> RoleOut:
+    role = parts.store.roles.change(
+        name, who=caller.signature, permissions=body.permissions, description=body.description, address=caller.address
+    )
+    return RoleOut(**role.as_json())
+
+
+@router.delete("/roles/{name}", summary="Delete a role that nobody has", status_code=204)
+def delete_role(parts: Here, caller: Who, name: str) -> Response:
+    parts.store.roles.delete(name, who=caller.signature, address=caller.address)
+    return Response(status_code=204)
+
+
 @router.get("/keys", summary="One's own API keys; for those who administer, all")
 def list_keys(parts: Here, caller: Who) -> list[KeyOut]:
     everyone = Permission.ADMINISTER in caller.permissions
     return [KeyOut(**key.as_json()) for key in parts.store.keys.list(None if everyone else caller.username)]
 
 
-@router.post("/keys", summary="Make an API key for oneself", status_code=201)
+@router.post("/keys", summary="Make an API key", status_code=201)
 def create_key(parts: Here, caller: Who, body: NewKey) -> KeyMade:
     if caller.key:
         raise Denied("An API key cannot make another one: sign in.", known=True)
+    owner = (body.username or caller.username).strip().lower()
+    if owner != caller.username:
+        allow(caller.permissions, Permission.ADMINISTER)
     text, key = parts.store.keys.create(
-        caller.username, body.name, who=caller.signature, permissions=body.permissions, networks=body.networks,
+        owner, body.name, who=caller.signature, permissions=body.permissions, networks=body.networks,
         expires_at=body.expires_at, address=caller.address,
     )  # fmt: skip
     return KeyMade(**key.as_json(), key=text)

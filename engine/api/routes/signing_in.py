@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
@@ -9,12 +10,15 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from engine.api.access import Caller, GuardedRoute, Who, address_of
 from engine.api.parts import Here, Parts
-from engine.errors import Denied, Invalid
+from engine.errors import Denied, Invalid, Missing
+from engine.security.google_sign_in import RefusedToken
 from engine.security.tokens import ACCESS_SECONDS
 from engine.store.people import User
 from engine.store.sessions import Opened
 
 __all__ = ["router"]
+
+_log = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/api/v1/auth", tags=["Signing in"], route_class=GuardedRoute)
 
@@ -24,6 +28,21 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 class Login(BaseModel):
     username: Text = Field(examples=["admin"])
     password: Text = Field(examples=["correct horse battery staple"])
+
+
+class GoogleToken(BaseModel):
+    id_token: str = Field(min_length=1, max_length=16_384)
+    """An ID token that Google issued for this installation's client; it is good for one sign-in."""
+    nonce: str = Field("", max_length=512)
+    """What the client gave to Google when it asked, if it did: the token must hold the same."""
+
+
+class WaysIn(BaseModel):
+    """How one may sign in here."""
+
+    password: bool = True
+    google_client_id: str = ""
+    """Empty: not with Google."""
 
 
 class RefreshToken(BaseModel):
@@ -65,9 +84,10 @@ class Tokens(BaseModel):
 
 
 def _tokens(parts: Parts, user: User, opened: Opened) -> Tokens:
-    access = parts.signer.sign(user.username, user.role, user.generation, opened.session)
+    seconds = min(ACCESS_SECONDS, int(parts.settings.idle_minutes * 60))  # an idle sign-in is over when the setting says so
+    access = parts.signer.sign(user.username, user.role, user.generation, opened.session, seconds)
     return Tokens(
-        access_token=access, expires_in=ACCESS_SECONDS, refresh_token=opened.refresh_token,
+        access_token=access, expires_in=seconds, refresh_token=opened.refresh_token,
         must_change_password=user.must_change_password, user=_me(user, user.permissions),
     )  # fmt: skip
 
@@ -88,6 +108,30 @@ def login(body: Login, request: Request, parts: Here) -> Tokens:
         user = parts.store.people.verify(body.username, body.password, address=address)
     except Denied:
         parts.throttle.failed(body.username, address)
+        raise
+    return _tokens(parts, user, parts.store.people.sessions.open(user.username, user.generation, address=address))
+
+
+@router.get("/ways", summary="How may one sign in here?")
+def ways_in(parts: Here) -> WaysIn:
+    return WaysIn(google_client_id=parts.google.client_id if parts.google else "")
+
+
+@router.post("/google", summary="Sign in with an ID token of Google")
+def google(body: GoogleToken, request: Request, parts: Here) -> Tokens:
+    """401 for any token that is not good here (the log says why); 403 for who is known but waits for an admin to let them
+    in: somebody new is noted as that. 404 where signing in with Google is not set up."""
+    address = address_of(request)
+    if parts.google is None:
+        raise Missing("Signing in with Google is not set up here (AXIOM_GOOGLE_CLIENT_ID).")
+    parts.throttle.refuse_too_many("google", address)
+    try:
+        identity = parts.google.check(body.id_token, body.nonce)
+        user = parts.store.identities.sign_in(identity, address=address)
+    except RefusedToken as e:
+        _log.warning("a Google sign-in was refused: %s", e.why)
+        parts.store.identities.refused(e.why, address=address)
+        parts.throttle.failed("google", address)
         raise
     return _tokens(parts, user, parts.store.people.sessions.open(user.username, user.generation, address=address))
 

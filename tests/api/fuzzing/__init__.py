@@ -1,0 +1,1 @@
+"""What schemathesis is given: its settings, and a hook that keeps the caller's way in open."""
