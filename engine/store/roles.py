@@ -1,4 +1,4 @@
-"""Roles: named sets of permissions. Admin and User are always there and stay as they are; admins make others."""
+"""Roles: named sets of permissions. Admin, User and Sender are always there and stay as they are; admins make others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ from engine.store.database import Database
 __all__ = ["Role", "Roles", "need_role"]
 
 NAME = re.compile(r"[A-Za-z]([A-Za-z0-9 _.-]{0,62}[A-Za-z0-9])?")
-SEEDED = {"Admin": "Everything.", "User": "Sees the configuration and what flows, retries and searches; patients are masked."}
+SEEDED = {
+    "Admin": "Everything.",
+    "User": "Sees the configuration and what flows, retries and searches; patients are masked.",
+    "Sender": "Sends images in over the API, and nothing else: for machines.",
+}
 
 
 @dataclass(frozen=True, slots=True)
