@@ -42,10 +42,15 @@ class Settings(BaseSettings):
     """Whether changes are recorded in the Original Attributes Sequence (0400,0561); a rule can override it."""
     components: str = ""
     """A site's own kinds: module names or .py files, comma-separated."""
+    metrics_token: SecretStr = SecretStr("")
+    """Who sends it (`Authorization: Bearer ...`) may read /metrics without signing in; empty: only who may view."""
     cors_origins: str = ""
     """Web pages of which other origins may use the API, comma-separated; empty: none."""
     trusted_proxies: str = ""
     """Addresses of proxies whose X-Forwarded-For and -Proto are believed, comma-separated; empty: none."""
+    allowed_hosts: str = ""
+    """Link-local and loopback addresses that webhooks and destinations given by URL may reach all the same: networks or host
+    names, comma-separated (`127.0.0.0/8,localhost`). Addresses of the machine's metadata service are refused unless named."""
     api_url: str = ""
     """Where the workbench and notebooks find the API; empty: this host and port."""
     route_workers: int = Field(1, ge=1, le=16)
@@ -81,6 +86,11 @@ class Settings(BaseSettings):
     def run_dir(self) -> Path:
         """Small files of running processes: locks, wanted listeners, heartbeats."""
         return self.home / "run"
+
+    @property
+    def monitor(self) -> Path:
+        """Counters, the state of alerts, and messages on their way."""
+        return self.home / "monitor"
 
     @property
     def log_dir(self) -> Path:

@@ -14,6 +14,7 @@ __all__ = ["add", "pages"]
 REFERENCE = Path("docs") / "reference"
 HEADINGS = (
     ("source", "Sources"), ("destination", "Destinations"), ("morph", "Morphs"), ("crosswalk_source", "Crosswalk sources"),
+    ("channel", "Channels"), ("alert", "Alerts"),
 )  # fmt: skip
 
 
@@ -49,7 +50,7 @@ def _components() -> str:
     from engine.crosswalk.map import CrosswalkMap
 
     out = [
-        "# Sources, destinations, morphs and crosswalks",
+        "# Sources, destinations, morphs, crosswalks, channels and alerts",
         "",
         "Made by `make docs` from the classes themselves. Each kind is one file of `engine/`.",
     ]

@@ -12,12 +12,17 @@ def used_by(document: Mapping[str, Any], family: str, name: str) -> list[str]:
     """The places that name it: `["rulesets/main/rules/ct"]`. Rules that name a *kind* of source need no one source."""
     if family == "crosswalk_sources":
         return [f"crosswalk_maps/{m['name']}" for m in document.get("crosswalk_maps", []) if m.get("source") == name]
-    return [
+    by_alerts = [f"alerts/{a['name']}" for a in document.get("alerts", []) if name in _named_by_alert(a, family)]
+    return by_alerts + [
         f"rulesets/{ruleset['name']}/rules/{rule['name']}"
         for ruleset in sorted(document.get("rulesets", []), key=lambda r: r["priority"])
         for rule in ruleset.get("rules", [])
         if name in _named_by(rule, family)
     ]
+
+
+def _named_by_alert(alert: Mapping[str, Any], family: str) -> list[str]:
+    return [alert.get("schedule", "")] if family == "schedules" else list(alert.get(family, []))
 
 
 def _named_by(rule: Mapping[str, Any], family: str) -> list[str]:
