@@ -29,6 +29,7 @@ WALK = [
     ("instance", "Find an image"), ("held", "Held"), ("deliveries", "Deliveries"), ("rules", "Rules"), ("sources", "Sources"),
     ("destinations", "Destinations"), ("schedules", "Schedules"),
     ("crosswalk_sources", "Crosswalk sources"), ("crosswalk_maps", "Crosswalk maps"),
+    ("alerts", "Alerts"), ("channels", "Channels"), ("alerts?show=pacs-away", "pacs-away"),
     ("revisions", "Revisions"), ("history", "History"),
     ("rules?show=main/ct-to-pacs", "ct-to-pacs"), ("destinations?show=pacs", "pacs"), ("schedules?show=office", "office"),
     ("instance?uid=1.2.826.0.1.3680043.8.498.1001.2", "Doe Jane"),
