@@ -22,9 +22,9 @@ class Backlog(Alert):
     kind: Literal["backlog"] = "backlog"
     destinations: list[Name] = Field(default=[], examples=[["pacs"]])
     """Which ones; none: all of them."""
-    deliveries: int | None = Field(default=None, ge=1, examples=[100])
+    deliveries: int | None = Field(title="Deliveries that may wait", default=None, ge=1, examples=[100])
     """How many may wait for one destination; empty: any number."""
-    minutes: float | None = Field(default=30.0, gt=0, le=43_200)
+    minutes: float | None = Field(title="Age of the oldest (minutes)", default=30.0, gt=0, le=43_200)
     """How old the oldest that waits may be; empty: any age."""
 
     @model_validator(mode="after")

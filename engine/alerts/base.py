@@ -112,7 +112,7 @@ class Alert(Component, family="alert"):
     """Switched off, it finds nothing; what it had found counts as over."""
     channels: list[Name] = Field(default=[], max_length=20, examples=[["on-call"]])
     """By which channels it is told, when it begins and when it is over."""
-    again_minutes: float = Field(default=240.0, ge=0, le=43_200)
+    again_minutes: float = Field(title="Again after (minutes)", default=240.0, ge=0, le=43_200)
     """Told again after so long, while it lasts; 0: only once."""
     description: str = Field(default="", max_length=1000)
 

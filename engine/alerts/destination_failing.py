@@ -22,7 +22,7 @@ class DestinationFailing(Alert):
     kind: Literal["destination_failing"] = "destination_failing"
     destinations: list[Name] = Field(default=[], examples=[["pacs"]])
     """Which ones; none: all of them."""
-    minutes: float = Field(default=10.0, ge=0, le=10_080)
+    minutes: float = Field(title="Failing for (minutes)", default=10.0, ge=0, le=10_080)
     """For how long nothing may get through."""
 
     def look(self, facts: Facts) -> list[Finding]:

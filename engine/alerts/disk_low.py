@@ -19,7 +19,7 @@ class DiskLow(Alert):
 
     label: ClassVar[str] = "Disk low"
     kind: Literal["disk_low"] = "disk_low"
-    free_gb: float = Field(default=20.0, gt=0)
+    free_gb: float = Field(title="Free (GB)", default=20.0, gt=0)
     """How many gigabytes (2^30 bytes) should be free: more than the watermark, so that there is time to act."""
 
     def look(self, facts: Facts) -> list[Finding]:

@@ -22,7 +22,7 @@ class ListenerDown(Alert):
     kind: Literal["listener_down"] = "listener_down"
     sources: list[Name] = Field(default=[], examples=[["modalities"]])
     """Which ones; none: all of them."""
-    minutes: float = Field(default=1.0, ge=0, le=1440)
+    minutes: float = Field(title="Away for (minutes)", default=1.0, ge=0, le=1440)
     """For how long it may be away: a changed one needs some seconds."""
 
     @property

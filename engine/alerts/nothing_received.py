@@ -27,7 +27,7 @@ class NothingReceived(Alert):
     kind: Literal["nothing_received"] = "nothing_received"
     sources: list[Name] = Field(default=[], examples=[["modalities"]])
     """Which ones; none: all of them."""
-    hours: float = Field(default=2.0, ge=0.1, le=240)
+    hours: float = Field(title="Silent for (hours)", default=2.0, ge=0.1, le=240)
     """For how many hours nothing may come."""
     schedule: str | None = Field(default=None, examples=["office"])
     """Only these hours count; empty: all."""

@@ -41,7 +41,7 @@ def docs(
 
 def pages() -> dict[str, str]:
     """File name -> text of each page of the reference."""
-    return {"components.md": _components(), "settings.md": _settings(), "command.md": _command()}
+    return {"components.md": _components(), "settings.md": _settings(), "command.md": _command(), "metrics.md": _metrics()}
 
 
 def _components() -> str:
@@ -97,6 +97,20 @@ def _settings() -> str:
     for name, field in Settings.model_fields.items():
         words = " ".join((field.description or "").split()).replace("|", "\\|")
         lines.append(f"| `AXIOM_{name.upper()}` | `{_default(field)}` | {words} |")
+    return "\n".join(lines) + "\n"
+
+
+def _metrics() -> str:
+    from engine.api.events import EVENTS
+    from engine.api.metrics import METRICS
+
+    lines = ["# Metrics and events", "", "Made by `make docs` from the tables that the API itself follows.", "", "## Metrics"]
+    lines += ["", "| metric | type | labels | what it says |", "|---|---|---|---|"]
+    for name, row in METRICS.items():
+        labels = ", ".join(f"`{label}`" for label in row.labels)
+        lines.append(f"| `{name}` | {row.kind} | {labels} | {row.words} |")
+    lines += ["", "## Events", "", "| event | when |", "|---|---|"]
+    lines += [f"| `{name}` | {words} |" for name, words in EVENTS.items()]
     return "\n".join(lines) + "\n"
 
 

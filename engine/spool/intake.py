@@ -97,6 +97,7 @@ class SpoolBatch:
         if self._lock is not None:
             os.close(self._lock)
         if ready:
+            log.info("a batch of %d instances is complete", self.count, extra={"batch": self.id})
             self._intake.on_ready()
 
 

@@ -100,7 +100,8 @@ def test_signing_in_needs_an_encrypted_way():
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("tls")
     argv = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-            "-keyout", "key.pem", "-out", "cert.pem", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]  # fmt: skip
+            "-keyout", "key.pem", "-out", "cert.pem", "-subj", "/CN=127.0.0.1",
+            "-addext", "subjectAltName=IP:127.0.0.1"]  # fmt: skip
     subprocess.run(argv, cwd=folder, check=True, capture_output=True)
     return folder / "cert.pem", folder / "key.pem"
 

@@ -25,8 +25,8 @@ def test_the_list_says_what_each_tells_and_finds(open_page: Open) -> None:
 def test_an_alert_is_changed_by_its_form(open_page: Open, api: FakeApi) -> None:
     at = open_page("alerts", show="pacs-away")
     labels = [w.label for w in (*at.multiselect, *at.number_input)]
-    assert {"Channels", "Destinations", "Minutes", "Again minutes"} <= set(labels)
-    next(w for w in at.number_input if w.label == "Minutes").set_value(30.0)
+    assert {"Channels", "Destinations", "Failing for (minutes)", "Again after (minutes)"} <= set(labels)
+    next(w for w in at.number_input if w.label == "Failing for (minutes)").set_value(30.0)
     next(b for b in at.button if b.label == "Save").click().run()
     saved = next(a for a in api.document["alerts"] if a["name"] == "pacs-away")
     assert (saved["minutes"], saved["channels"], saved["kind"]) == (30.0, ["on-call", "pacs-team"], "destination_failing")

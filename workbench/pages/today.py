@@ -206,6 +206,7 @@ def now(minutes: int) -> None:
     client = signin.client()
     status, flow = client.get("/status"), client.get("/flow", minutes=minutes)
     totals = flow["totals"]
+    alerts(status)
     parts.cards(
         [
             parts.card("received", totals["received"], "good"),
@@ -216,7 +217,6 @@ def now(minutes: int) -> None:
             parts.card("dead letters", totals["dead"], "bad"),
         ]
     )
-    alerts(status)
     attention(totals, status)
     if not totals["received"] and not any(m["received"] for m in flow["per_minute"]):
         first_steps(status)
