@@ -7,6 +7,7 @@ and a crash between telling and noting tells the same message, not another one.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +21,8 @@ from engine.channels.base import Message
 from engine.durable import write_durably
 
 __all__ = ["AlertState", "Noted", "load_state"]
+
+log = logging.getLogger(__name__)
 
 Tell = Callable[[str, Message], None]
 """Keeps a message for a channel."""
@@ -59,9 +62,17 @@ class AlertState:
         """Compare what is found now with what is noted; tell what begins, lasts and is over."""
         now = facts.now.timestamp()
         by_name = {alert.name: alert for alert in alerts if alert.enabled}
-        found = {f"{a.name}\n{f.subject}": (a, f) for a in by_name.values() for f in a.look(facts)}
+        found: dict[str, tuple[Alert, Finding]] = {}
+        broken: set[str] = set()
+        for alert in by_name.values():
+            try:
+                found |= {f"{alert.name}\n{finding.subject}": (alert, finding) for finding in alert.look(facts)}
+            except Exception:
+                # A site's own kind may fail in its own way: what it found is not over by that, and the others are looked for.
+                log.exception("the alert %s could not look", alert.name)
+                broken.add(alert.name)
         for key in list(self.noted):
-            if key not in found:
+            if key not in found and self.noted[key].alert not in broken:
                 self._over(self.noted.pop(key), facts.now, node, tell)
         for key, (alert, finding) in found.items():
             noted = self.noted.get(key)

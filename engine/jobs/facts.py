@@ -52,12 +52,20 @@ def _moment(seconds: float) -> datetime:
 def _destination(spool: Spool, totals: Totals, name: str, now: datetime, *, enabled: bool) -> DestinationFact:
     entries = spool.outbox.entries(name)
     began = min((delivery for _, delivery in entries), default="")
-    oldest = (now - datetime.strptime(began[:15], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)).total_seconds() if began else 0.0
+    oldest = (now - _began(began, now)).total_seconds() if began else 0.0
     failing = totals.failing.get(name)
     return DestinationFact(
         name, enabled, len(entries), max(0.0, oldest), None if failing is None else _moment(failing),
         totals.codes.get(name, ""),
     )  # fmt: skip
+
+
+def _began(delivery: str, now: datetime) -> datetime:
+    """A batch's name begins with its time."""
+    try:
+        return datetime.strptime(delivery[:15], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return now
 
 
 def _listeners(settings: Settings, configuration: Configuration) -> Iterator[ListenerFact]:

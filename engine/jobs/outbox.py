@@ -28,7 +28,9 @@ log = logging.getLogger(__name__)
 FIRST_SECONDS = 2.0
 LONGEST_SECONDS = 900.0
 KEPT_SECONDS = 3 * 86_400.0
-AT_ONCE = 50
+MOST_EVENTS = 10_000
+"""Beyond so many messages that wait for a channel, single events are dropped: a disk full of them would stop the images."""
+AT_ONCE = 200
 """So many messages a channel is handed in one go."""
 
 
@@ -42,10 +44,19 @@ class MessageOutbox:
         self._failures: dict[str, int] = {}
         self._next: dict[str, float] = {}
         self._running: dict[str, Future[None]] = {}
+        self._counts = waiting(folder)
+        self._full: set[str] = set()
         self._pool = ThreadPoolExecutor(8, thread_name_prefix="channel")
 
     def add(self, channel: str, message: Message) -> None:
         """Keep a message for a channel; durable on return. The same id again replaces it. Raises OSError."""
+        if message["state"] == "event" and self._counts.get(channel, 0) >= MOST_EVENTS:
+            if channel not in self._full:
+                log.error("the channel %s has %d messages waiting: further events are dropped", channel, MOST_EVENTS)
+            self._full.add(channel)
+            return
+        self._full.discard(channel)
+        self._counts[channel] = self._counts.get(channel, 0) + 1
         folder = self._folder / channel
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         name = hashlib.sha256(str(message["id"]).encode()).hexdigest()[:24]
@@ -59,7 +70,8 @@ class MessageOutbox:
 
     def send_due(self, channels: Mapping[str, Channel]) -> None:
         """Hand over what is due, in threads of the channels; returns at once. Call it every few seconds."""
-        for name in self.waiting():
+        self._counts = self.waiting()
+        for name in self._counts:
             if (running := self._running.get(name)) is not None and not running.done():
                 continue
             if name not in channels:

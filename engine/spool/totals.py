@@ -6,7 +6,7 @@ One reader (the house) keeps the sum and how far it has read in one file; who sh
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -98,13 +98,14 @@ class Totals:
 
     @classmethod
     def load(cls, file: Path) -> Totals:
-        """What `save` wrote; nothing yet: zeros."""
+        """What `save` wrote, of this version or another; nothing yet: zeros."""
         try:
             data: dict[str, Any] = orjson.loads(file.read_bytes())
         except FileNotFoundError:
             return cls()
-        latency = {name: Latency(**one) for name, one in data.pop("latency").items()}
-        return cls(**data, latency=latency)
+        known = {f.name: data[f.name] for f in fields(cls) if f.name in data}
+        known["latency"] = {name: Latency(one["counts"], one["seconds"]) for name, one in data.get("latency", {}).items()}
+        return cls(**known)
 
 
 def _more(sums: dict[str, int], name: str, count: int) -> None:

@@ -12,6 +12,7 @@ from engine.component import kinds
 from engine.configuration import load_configuration
 from engine.errors import Invalid
 from engine.rules.schedule import Schedule
+from engine.store.usage import used_by
 
 NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)  # a Tuesday
 OFFICE = Schedule.model_validate(
@@ -122,3 +123,10 @@ def test_what_an_alert_names_must_be_there():
     assert [p.loc[:3] for p in caught.value.problems] == [
         ("alerts", "a", "channels"), ("alerts", "a", "sources"), ("alerts", "a", "schedule"),
     ]  # fmt: skip
+
+
+def test_a_channel_that_an_alert_names_is_in_use():
+    document = {"alerts": [{"name": "a", "kind": "nothing_received", "channels": ["x"], "sources": ["y"], "schedule": "z"}]}
+    for family, name in (("channels", "x"), ("sources", "y"), ("schedules", "z")):
+        assert used_by(document, family, name) == ["alerts/a"]
+    assert used_by(document, "channels", "y") == []

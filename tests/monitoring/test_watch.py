@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from engine.alerts.disk_low import DiskLow
+from engine.jobs import outbox
 from engine.jobs.context import Context
 from engine.jobs.watch import Watch
 from engine.model import Outcome, Receipt
@@ -173,3 +175,24 @@ def test_a_channel_that_is_gone_keeps_nothing(site: Site):
     site.look(seconds=1)
     site.context.store.save(site.road.configuration.document(), author="test")
     wait_until(lambda: (site.look(seconds=1), not site.watch.outbox.waiting())[1], what="the outbox")
+
+
+def test_an_alert_that_fails_by_itself_stops_no_other_and_is_not_over(site: Site, monkeypatch: pytest.MonkeyPatch):
+    site.alerts({"name": "full", "kind": "disk_low", "free_gb": 1e9}, {"name": "held", "kind": "held"})
+    assert site.settle() == [("firing", "disk")]
+
+    def broken(*_: object) -> list[object]:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(DiskLow, "look", broken)
+    receive(site.road.spool, [("1.2.2", b"no DICOM at all")])
+    site.road.route()
+    assert site.settle() == [("firing", "disk"), ("firing", "held")]
+
+
+def test_events_for_a_channel_that_is_away_are_bounded_and_alerts_are_not(site: Site, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(outbox, "MOST_EVENTS", 2)
+    for n in range(4):
+        site.watch.outbox.add("hook", {"id": f"e{n}", "state": "event"})
+    site.watch.outbox.add("hook", {"id": "a", "state": "firing"})
+    assert site.watch.outbox.waiting() == {"hook": 3}
