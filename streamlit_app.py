@@ -17,6 +17,8 @@ PAGES = {
         ("schedules", "Schedules", "schedule"),
         ("crosswalk_sources", "Crosswalk sources", "database"),
         ("crosswalk_maps", "Crosswalk maps", "swap_horiz"),
+        ("alerts", "Alerts", "notifications"),
+        ("channels", "Channels", "campaign"),
         ("revisions", "Revisions", "history"),
     ],
     "Ask": [

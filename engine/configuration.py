@@ -9,11 +9,14 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ValidationError
 
+import engine.alerts
+import engine.channels
 import engine.component
 import engine.crosswalk
 import engine.destinations
 import engine.morphs
 import engine.sources
+from engine.alerts.base import Alert
 from engine.component import Component, ConfigModel, Member, rebuild, uses_families
 from engine.crosswalk.map import CrosswalkMap
 from engine.destinations.base import Destination
@@ -35,6 +38,8 @@ class Configuration(ConfigModel):
     crosswalk_sources: list[Annotated[Any, Member("crosswalk_source")]] = []
     crosswalk_maps: list[CrosswalkMap] = []
     rulesets: list[Ruleset] = []
+    channels: list[Annotated[Any, Member("channel")]] = []
+    alerts: list[Annotated[Any, Member("alert")]] = []
 
     def source(self, name: str) -> Source | None:
         return next((s for s in self.sources if s.name == name), None)
@@ -102,7 +107,7 @@ def problems_of(error: ValidationError, prefix: tuple[str | int, ...] = ()) -> l
 
 def _place(loc: tuple[str | int, ...]) -> Iterator[str | int]:
     """Drop the tag that pydantic puts behind an index for a tagged union: ("sources", 0, "dimse_listener", "port")."""
-    tags = {"sources", "destinations", "crosswalk_sources", "morphs"}
+    tags = {"sources", "destinations", "crosswalk_sources", "morphs", "channels", "alerts"}
     for i, part in enumerate(loc):
         if i >= 2 and isinstance(loc[i - 1], int) and loc[i - 2] in tags and isinstance(part, str):
             continue
@@ -170,6 +175,8 @@ def _cross_problems(c: Configuration) -> Iterator[Problem]:
             yield Problem(("crosswalk_maps", one.name, "source"), _unknown("crosswalk source", one.source, databases))
     for ruleset in c.rulesets:
         yield from _ruleset_problems(c, ruleset)
+    for alert in c.alerts:
+        yield from _alert_problems(c, alert)
 
 
 def _port_problems(c: Configuration) -> Iterator[Problem]:
@@ -195,6 +202,18 @@ def _ruleset_problems(c: Configuration, ruleset: Ruleset) -> Iterator[Problem]:
             )
     for rule in ruleset.rules:
         yield from _reference_problems(c, ("rulesets", ruleset.name, "rules", rule.name), rule)
+
+
+def _alert_problems(c: Configuration, alert: Alert) -> Iterator[Problem]:
+    """What an alert names: channels, and, by its kind, sources, destinations, a schedule."""
+    for family in ("channels", "sources", "destinations"):
+        known = {item.name for item in getattr(c, family)}
+        for i, name in enumerate(getattr(alert, family, ())):
+            if name not in known:
+                yield Problem(("alerts", alert.name, family, i), _unknown(family.removesuffix("s"), name, known))
+    schedule, schedules = getattr(alert, "schedule", None), {s.name for s in c.schedules}
+    if schedule is not None and schedule not in schedules:
+        yield Problem(("alerts", alert.name, "schedule"), _unknown("schedule", schedule, schedules))
 
 
 def _reference_problems(c: Configuration, place: tuple[str | int, ...], rule: Rule) -> Iterator[Problem]:

@@ -21,7 +21,7 @@ from engine.component import Member, rebuild
 
 __all__ = ["FieldSpec", "describe"]
 
-FAMILIES = ("crosswalk_maps", "crosswalk_sources", "destinations", "rulesets", "schedules", "sources")
+FAMILIES = ("channels", "crosswalk_maps", "crosswalk_sources", "destinations", "rulesets", "schedules", "sources")
 """The families that others name. (The configuration stands above this module, so that it cannot be asked.)"""
 
 CALLED_SO = {"when": "condition", "association": "association"}

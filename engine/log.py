@@ -6,15 +6,16 @@ fields that hold patient data by their name are blanked, and pydicom's warnings,
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any
 
 import structlog
 
-__all__ = ["bind", "clear", "setup_logging"]
+__all__ = ["bind", "bound", "clear", "setup_logging"]
 
 _PATIENT = re.compile(r"patient|birth|accession|physician|person_?name|other_?names|mrn", re.IGNORECASE)
 
@@ -23,6 +24,7 @@ def setup_logging(log_format: str = "console", level: str = "INFO", process: str
     """Set up this process's logging, once, at its start. `process` names it in every line (`engine`, `api`, ...)."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        _named(process),
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.PositionalArgumentsFormatter(),
@@ -55,8 +57,6 @@ def setup_logging(log_format: str = "console", level: str = "INFO", process: str
     logging.captureWarnings(True)
     for noisy in ("pynetdicom", "httpx", "httpcore", "google", "rq.worker", "watchdog", "alembic"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
-    if process:
-        bind(process=process)
 
 
 def _renderers(log_format: str) -> list[Any]:
@@ -71,9 +71,28 @@ def bind(**fields: Any) -> None:
     structlog.contextvars.bind_contextvars(**fields)
 
 
+@contextlib.contextmanager
+def bound(**fields: Any) -> Iterator[None]:
+    """Fields for every line of this block, which the lines of one image's way are found by: `association`, `batch`,
+    `delivery`. Blocks may stand in one another."""
+    with structlog.contextvars.bound_contextvars(**fields):
+        yield
+
+
 def clear(*names: str) -> None:
     """Forget fields given to `bind`."""
     structlog.contextvars.unbind_contextvars(*names)
+
+
+def _named(process: str) -> Callable[[Any, str, MutableMapping[str, Any]], MutableMapping[str, Any]]:
+    """The process's name in every line: not by `bind`, which other threads do not see."""
+
+    def add(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        if process:
+            event["process"] = process
+        return event
+
+    return add
 
 
 def _blank_patient_data(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

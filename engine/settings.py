@@ -42,6 +42,8 @@ class Settings(BaseSettings):
     """Whether changes are recorded in the Original Attributes Sequence (0400,0561); a rule can override it."""
     components: str = ""
     """A site's own kinds: module names or .py files, comma-separated."""
+    metrics_token: SecretStr = SecretStr("")
+    """Who sends it (`Authorization: Bearer ...`) may read /metrics without signing in; empty: only who may view."""
     cors_origins: str = ""
     """Web pages of which other origins may use the API, comma-separated; empty: none."""
     trusted_proxies: str = ""
@@ -110,6 +112,11 @@ class Settings(BaseSettings):
     def run_dir(self) -> Path:
         """Small files of running processes: locks, wanted listeners, heartbeats."""
         return self.home / "run"
+
+    @property
+    def monitor(self) -> Path:
+        """Counters, the state of alerts, and messages on their way."""
+        return self.home / "monitor"
 
     @property
     def log_dir(self) -> Path:

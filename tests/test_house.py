@@ -21,7 +21,7 @@ from engine.component import kinds
 from tests.running import ROOT
 
 LONGEST = 400
-FAMILIES = ("source", "destination", "morph", "crosswalk_source")
+FAMILIES = ("source", "destination", "morph", "crosswalk_source", "channel", "alert")
 
 
 def _tracked(*patterns: str) -> list[Path]:

@@ -62,17 +62,21 @@ def _kinds(family: Family) -> dict[str, dict[str, Any]]:
 def _add_button(family: Family) -> None:
     kinds = _kinds(family)
     if "" in kinds:
-        if st.button(f"Add a {family.one}", icon=":material/add:"):
+        if st.button(f"Add {_a(family.one)}", icon=":material/add:"):
             editing.start(Draft(family.name, None, {}))
             st.rerun()
         return
-    with st.popover(f"Add a {family.one}", icon=":material/add:"):
+    with st.popover(f"Add {_a(family.one)}", icon=":material/add:"):
         for kind, told in kinds.items():
             label = told.get("label") or kind
             doc = parts.md(parts.first_line(told.get("doc")))
             if st.button(label, key=f"add-{kind}", help=doc or None, width="stretch", type="tertiary"):
                 editing.start(Draft(family.name, None, {"kind": kind}))
                 st.rerun()
+
+
+def _a(word: str) -> str:
+    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
 
 
 @parts.live(4)

@@ -18,6 +18,7 @@ root = Path(__file__).resolve().parent.parent
 if str(root) not in sys.path:  # `streamlit run` puts only this folder there
     sys.path.insert(0, str(root))
 
+from workbench.log import setup_logging  # noqa: E402
 from workbench.sessions import COOKIE, sessions  # noqa: E402
 
 __all__ = ["app"]
@@ -50,4 +51,5 @@ async def session(request: Request) -> Response:
     return answer
 
 
+setup_logging()
 app = App(root / "streamlit_app.py", routes=[Route("/session", session, methods=["POST", "DELETE"])])

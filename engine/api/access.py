@@ -5,6 +5,7 @@ A route that the table does not name does not start (`check_table`), and one tha
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -20,7 +21,7 @@ from engine.errors import Denied
 from engine.security.roles import Permission, allow
 from engine.store.people import User
 
-__all__ = ["ACCESS", "Caller", "Door", "GuardedRoute", "Who", "check_table", "routes_of"]
+__all__ = ["ACCESS", "Caller", "Door", "GuardedRoute", "Who", "check_table", "routes_of", "still_admitted"]
 
 
 class Door(Enum):
@@ -28,6 +29,7 @@ class Door(Enum):
 
     OPEN = "anybody, without signing in"
     SIGNED_IN = "anybody who is signed in"
+    METRICS = "who may view, or sends AXIOM_METRICS_TOKEN"
     ANY_STATE = "anybody who is signed in, also when the password must be changed first"
 
 
@@ -54,6 +56,7 @@ ACCESS: dict[str, Permission | Door] = {
     "send_gatherings": O,
     "pollers": V, "poll_now": O, "poll_troubles": V, "retry_polled": O,
     "list_backfills": V, "get_backfill": V, "create_backfill": O, "change_backfill": O,
+    "metrics": Door.METRICS, "events": V,
     "crosswalk_status": V, "crosswalk_lookup": Permission.SEE_PATIENT_DATA, "crosswalk_sync": O,
     "instances": B, "instance": B, "query_history": B, "test_rules": B,
     "what_if": Permission.SEE_PATIENT_DATA,  # its counts answer questions about patients
@@ -118,12 +121,32 @@ class GuardedRoute(APIRoute):
 def _admit(request: Request, needed: Permission | Door | None) -> Caller:
     if needed is None:
         raise Denied("Nobody may use this route.", known=True)
+    if needed is Door.METRICS:
+        if _is_scraper(request):
+            return Caller("metrics", "", frozenset({Permission.VIEW}), address_of(request))
+        needed = Permission.VIEW
     caller = _identify(parts_of(request), request)
     if caller.must_change_password and needed is not Door.ANY_STATE:
         raise Denied("Change your password first (POST /api/v1/auth/password).", known=True)
     if isinstance(needed, Permission):
         allow(caller.permissions, needed)
     return caller
+
+
+def _is_scraper(request: Request) -> bool:
+    """Whether the request carries the token of AXIOM_METRICS_TOKEN; compared in constant time."""
+    wanted = parts_of(request).settings.metrics_token.get_secret_value().encode()
+    given = request.headers.get("authorization", "").encode("latin-1")
+    return bool(wanted) and hmac.compare_digest(given, b"Bearer " + wanted)
+
+
+def still_admitted(request: Request, route: str) -> bool:
+    """Whether the caller may go on using a route that answers for long. Raises Retry when the store is away."""
+    try:
+        _admit(request, ACCESS[route])
+    except Denied:
+        return False
+    return True
 
 
 def _identify(parts: Parts, request: Request) -> Caller:

@@ -28,6 +28,7 @@ from engine.api.routes import (
     families,
     health,
     history,
+    monitoring,
     pages,
     people,
     planning,
@@ -66,8 +67,8 @@ def create_app(settings: Settings) -> FastAPI:
     )  # fmt: skip
     app.state.parts = parts
     for part in (
-        health, pages, signing_in, configuration, engine_state, crosswalk, polling, history, browser, dicomweb, people,
-        secrets, planning, schedules, families,
+        health, pages, monitoring, signing_in, configuration, engine_state, crosswalk, polling, history, browser, dicomweb,
+        people, secrets, planning, schedules, families,
     ):  # fmt: skip
         app.router.routes.extend(part.router.routes)  # flat, so that a walk over the routes sees each of them
     handle_errors(app)
@@ -97,8 +98,12 @@ def serve(settings: Settings) -> None:
     _log.info("the API listens on %s port %d", settings.host, listening.getsockname()[1])
     server = uvicorn.Server(server_config(app, settings))
     # uvicorn raises the signal that ended it once more, with the handlers that it found: being asked to end is no failure
+    def end(*_: object) -> None:
+        server.should_exit = True
+        app.state.parts.events.stop()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: setattr(server, "should_exit", True))
+        signal.signal(number, end)
     server.run(sockets=[listening])
 
 

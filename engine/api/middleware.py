@@ -77,6 +77,10 @@ class Hygiene:
             route = getattr(scope.get("route"), "path", "(no route)")  # the pattern: an address may name a patient
             milliseconds = (time.monotonic() - began) * 1000
             _log.info("%s %s -> %d in %.0f ms", scope["method"], route, status, milliseconds)
+            stays_open = route == "/api/v1/events"
+            scope["app"].state.parts.metrics.count(
+                scope["method"], route, status, None if stays_open else milliseconds / 1000
+            )
             clear("request_id")
 
 

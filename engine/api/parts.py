@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 
+from engine.api.events import Events
+from engine.api.metrics import ApiMetrics, node_metrics
 from engine.security.google_sign_in import Google
 from engine.security.throttle import Throttle
 from engine.security.tokens import Signer
@@ -47,6 +49,14 @@ class Parts:
         from engine.operations import Operations
 
         return Operations(self.settings, self.store)
+
+    @cached_property
+    def metrics(self) -> ApiMetrics:
+        return ApiMetrics(lambda: node_metrics(self.operations))
+
+    @cached_property
+    def events(self) -> Events:
+        return Events(lambda: self.operations)
 
     def open(self) -> None:
         """Open what every request needs, so that a start that cannot work says so at once."""

@@ -14,6 +14,7 @@ __all__ = ["add", "pages"]
 REFERENCE = Path("docs") / "reference"
 HEADINGS = (
     ("source", "Sources"), ("destination", "Destinations"), ("morph", "Morphs"), ("crosswalk_source", "Crosswalk sources"),
+    ("channel", "Channels"), ("alert", "Alerts"),
 )  # fmt: skip
 
 
@@ -42,6 +43,7 @@ def pages() -> dict[str, str]:
     """File name -> text of each page of the reference."""
     return {
         "components.md": _components(), "settings.md": _settings(), "command.md": _command(), "access.md": _access(),
+        "metrics.md": _metrics(),
     }  # fmt: skip
 
 
@@ -51,7 +53,7 @@ def _components() -> str:
     from engine.crosswalk.map import CrosswalkMap
 
     out = [
-        "# Sources, destinations, morphs and crosswalks",
+        "# Sources, destinations, morphs, crosswalks, channels and alerts",
         "",
         "Made by `make docs` from the classes themselves. Each kind is one file of `engine/`.",
     ]
@@ -98,6 +100,20 @@ def _settings() -> str:
     for name, field in Settings.model_fields.items():
         words = " ".join((field.description or "").split()).replace("|", "\\|")
         lines.append(f"| `AXIOM_{name.upper()}` | `{_default(field)}` | {words} |")
+    return "\n".join(lines) + "\n"
+
+
+def _metrics() -> str:
+    from engine.api.events import EVENTS
+    from engine.api.metrics import METRICS
+
+    lines = ["# Metrics and events", "", "Made by `make docs` from the tables that the API itself follows.", "", "## Metrics"]
+    lines += ["", "| metric | type | labels | what it says |", "|---|---|---|---|"]
+    for name, row in METRICS.items():
+        labels = ", ".join(f"`{label}`" for label in row.labels)
+        lines.append(f"| `{name}` | {row.kind} | {labels} | {row.words} |")
+    lines += ["", "## Events", "", "| event | when |", "|---|---|"]
+    lines += [f"| `{name}` | {words} |" for name, words in EVENTS.items()]
     return "\n".join(lines) + "\n"
 
 

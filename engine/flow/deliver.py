@@ -15,6 +15,7 @@ from engine.dicom.header import Header
 from engine.dicom.meta import Meta
 from engine.dicom.source import Source
 from engine.errors import Permanent, Retry
+from engine.flow.journaling import tell_delivery
 from engine.flow.recorder import Recorder
 from engine.flow.repetition import note_confirmed, settle_repetitions
 from engine.flow.rows import Row
@@ -87,7 +88,7 @@ def deliver(
     folder, plan, delivery, ledger = claimed
     try:
         teller = _Teller(recorder, plan, delivery, destination.kind, spool.node)
-        before = ledger.state()
+        before = after = ledger.state()
         teller.tell(ledger, before, before.attempts[before.told :], replayed=True)
         items = [plan.branches[delivery.branch].items[i] for i in delivery.items]
         items = [item for item in items if not before.settled(item.index)]
@@ -102,6 +103,7 @@ def deliver(
             after = ledger.state()
             note_confirmed(spool.seen, destination, plan.batch, rest, after)
             teller.tell(ledger, after, after.attempts[-1:], replayed=False)
+        tell_delivery(spool, folder, plan, delivery, after.attempts[before.told :], after)
         state = spool.settle(folder, plan, delivery, ledger)
     finally:
         ledger.close()

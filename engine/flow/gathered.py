@@ -142,6 +142,7 @@ def _hand_over(spool: Spool, delivery_id: str, gathering: Gathering, recorder: R
         ]
         recorder.write("deliveries", rows, replayed=replayed)
         spool.close_gathered(folder, delivery, ledger, into)
+        log.info("delivery %s is gathered into %s", delivery_id, into, extra={"batch": plan.batch, "into": into})
     finally:
         ledger.close()
     spool.finish(folder, plan)

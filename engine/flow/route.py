@@ -20,6 +20,7 @@ from engine.dicom.header import Header
 from engine.duplicates import Action, Again
 from engine.errors import Hold
 from engine.flow.decider import Decider
+from engine.flow.journaling import tell_routed
 from engine.flow.recorder import Recorder
 from engine.flow.repetition import Repetitions
 from engine.flow.rows import Row, change_rows, decision_row, held_row, instance_row
@@ -98,6 +99,7 @@ def route(
     _tell(batch.folder, recorder, replayed=replayed)
     spool.fill_box("held", batch, plan.held, plan.revision, plan.waits)
     spool.fill_box("unmatched", batch, dict.fromkeys(plan.unmatched, "no live rule matched"), plan.revision)
+    tell_routed(spool, batch, plan)
     routed = spool.route_done(batch)
     spool.open_deliveries(routed, plan)
     if not plan.deliveries:

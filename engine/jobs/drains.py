@@ -11,6 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from engine import flow
 from engine.destinations.base import Destination
 from engine.jobs.context import Context
+from engine.log import bound
 
 __all__ = ["drain_deliveries", "drain_ready"]
 
@@ -41,10 +42,14 @@ def drain_ready(context: Context) -> int:
             if context.stopping.exists():
                 break
             try:
-                with context.spool.claim(folder) as batch:
+                with bound(batch=folder.name), context.spool.claim(folder) as batch:
                     if batch is None:
                         continue
                     plan = flow.route(context.spool, batch, context.decider, context.recorder)
+                    log.info(
+                        "routed by revision %d: %d deliveries, %d held, %d unmatched",
+                        plan.revision, len(plan.deliveries), len(plan.held), len(plan.unmatched),
+                    )  # fmt: skip
             except Exception:
                 # A disk that is full, a store that is away: the batch stays in ready/, the sweep wakes us again.
                 failed[folder.name] += 1
@@ -128,8 +133,16 @@ class _Deliverer:
         return launched
 
     def _deliver(self, destination: Destination, delivery: str) -> None:
-        with self.context.spool.slot(destination.name, destination.parallel) as free:
+        with (
+            bound(batch=delivery.rpartition(".")[0], delivery=delivery),
+            self.context.spool.slot(destination.name, destination.parallel) as free,
+        ):
             if free:
-                flow.deliver(self.context.spool, delivery, destination, self.context.recorder, self.stop)
+                state = flow.deliver(self.context.spool, delivery, destination, self.context.recorder, self.stop)
+                if state is not None:
+                    log.info(
+                        "attempt %d at %s: %d confirmed, %d refused",
+                        len(state.attempts), destination.name, len(state.confirmed), len(state.refused),
+                    )  # fmt: skip
             else:
                 self.stop.wait(0.2)  # another worker process uses this destination's places

@@ -66,6 +66,12 @@ class Supervisor:
             )
             for n in range(1, count + 1)
         ]
+        self.workers.append(
+            Child(
+                "watch", [sys.executable, "-m", "engine.jobs.watch"], log=self.settings.log_dir / "watch.log",
+                on_parent_death=signal.SIGKILL,
+            )
+        )  # fmt: skip
 
     def _worker(self, stage: str, n: int) -> Child:
         return Child(

@@ -16,6 +16,7 @@ import engine
 from engine.jobs.listeners import status_of, wanted_sources
 from engine.jobs.queues import STAGES, connect, open_queue
 from engine.operations import deliveries
+from engine.operations.alerts import alerts
 from engine.spool.batch import LOCK
 from engine.spool.files import is_locked
 
@@ -57,6 +58,7 @@ def status(ops: Operations) -> dict[str, Any]:
             "accepting": free >= watermark,
         },
         "destinations": destinations + [g for g in gone if g["waiting"] or g["dead"]],
+        "alerts": alerts(ops),
         "gathering": len(spool.gatherings.listing()),
         "held": _images(ops, "held"),
         "unmatched": _images(ops, "unmatched"),
@@ -155,7 +157,7 @@ def _queues(ops: Operations) -> dict[str, Any]:
     """Queues and workers as Redis knows them; its absence is said, not raised."""
     connection = connect(ops.settings)
     try:
-        queues = [{"name": s, "depth": open_queue(ops.settings, s, connection).count} for s in STAGES]
+        queues = [{"name": s} | _queue(open_queue(ops.settings, s, connection)) for s in STAGES]
         prefix = f"axiom.{ops.settings.instance_id}."
         workers = [
             {"name": w.name, "queue": q, "state": str(w.get_state()), "pid": w.pid}
@@ -168,6 +170,13 @@ def _queues(ops: Operations) -> dict[str, Any]:
     finally:
         connection.close()
     return {"queues": queues, "workers": workers, "redis": ""}
+
+
+def _queue(queue: Queue) -> dict[str, Any]:
+    """How many wake-ups wait, and since when the first of them."""
+    first = queue.get_jobs(0, 1)
+    since = first[0].enqueued_at if first else None
+    return {"depth": queue.count, "age_seconds": (datetime.now(UTC) - since).total_seconds() if since else 0.0}
 
 
 def _destination(ops: Operations, destination: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import logging
+import secrets
 import socket
 import threading
 import time
@@ -33,6 +34,7 @@ from engine.dicom.network.status import Rejection
 from engine.dicom.network.store_scp import Ending, StoreScp
 from engine.dicom.network.wire import ConnectionLost, Wire, peer_ip
 from engine.errors import Retry
+from engine.log import bind
 from engine.model import Association, Intake
 from engine.sources.base import SourceStatus
 
@@ -117,6 +119,7 @@ class DimseServer:
             self._changed.wait_for(lambda: not self._threads, self._listener.network_timeout)
 
     def _connection(self, wire: Wire, ip: str) -> None:
+        bind(association=secrets.token_hex(6))  # in every line of this thread: the batches that it makes say theirs
         try:
             self._negotiate(wire, ip, self._secure(wire))
         except (HandshakeFailed, Retry) as e:

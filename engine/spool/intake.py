@@ -16,9 +16,10 @@ from pathlib import Path
 from engine.durable import fsync_dir
 from engine.errors import OutOfSpace
 from engine.model import Association
-from engine.spool.batch import LOCK, write_batch_file
+from engine.spool.batch import LOCK, read_batch_file, write_batch_file
 from engine.spool.commitments import SpoolCommitments
 from engine.spool.files import try_lock
+from engine.spool.journal import Journal
 from engine.spool.moves import Moves, SpoolMove
 
 __all__ = ["SpoolBatch", "SpoolIncoming", "SpoolIntake", "new_batch_id"]
@@ -116,6 +117,7 @@ class SpoolBatch:
         if self._lock is not None:
             os.close(self._lock)
         if ready:
+            log.info("a batch of %d instances is complete", self.count, extra={"batch": self.id})
             self._intake.on_ready()
 
 
@@ -165,13 +167,17 @@ class SpoolIntake:
 
 def hand_on(folder: Path, ready: Path) -> bool:
     """Move a batch that is complete from receiving/ to ready/; one without an instance is thrown away. True: it moved."""
-    whole = False
+    sizes = []
     for path in list(folder.iterdir()):
         if path.suffix == ".part":
             path.unlink()  # never answered: its sender sends it again
         elif path.suffix == ".dcm":
-            whole = True
-    if whole:
+            sizes.append(path.stat().st_size)
+    if sizes:
+        Journal(ready.parent).try_write(
+            "received", id=f"{folder.name}/received", batch=folder.name, instances=len(sizes), bytes=sum(sizes),
+            source=read_batch_file(folder).association.source,
+        )  # fmt: skip
         folder.rename(ready / folder.name)
         return True
     for path in list(folder.iterdir()):

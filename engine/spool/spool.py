@@ -30,6 +30,7 @@ from engine.spool.commitments import SpoolCommitments
 from engine.spool.files import locked, subfolders, try_lock
 from engine.spool.gathering import Gatherings
 from engine.spool.intake import SpoolIntake, hand_on
+from engine.spool.journal import Journal
 from engine.spool.ledger import Ledger, LedgerState, read_state
 from engine.spool.outbox import Outbox
 from engine.spool.plan import Plan, PlanDelivery, read_plan
@@ -53,6 +54,7 @@ class Spool:
         self.gatherings = Gatherings(root)
         self.seen = Seen(root)
         self.commitments = SpoolCommitments(root / "commitments")
+        self.journal = Journal(root)
 
     def make(self) -> None:
         """Make the folders. Raises OSError where that is not allowed."""

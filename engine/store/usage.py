@@ -13,12 +13,17 @@ def used_by(document: Mapping[str, Any], family: str, name: str) -> list[str]:
     if family == "crosswalk_sources":
         return [f"crosswalk_maps/{m['name']}" for m in document.get("crosswalk_maps", []) if m.get("source") == name]
     own = [f"sources/{s['name']}" for s in document.get("sources", []) if family == "schedules" and s.get("schedule") == name]
+    own += [f"alerts/{a['name']}" for a in document.get("alerts", []) if name in _named_by_alert(a, family)]
     return own + [
         f"rulesets/{ruleset['name']}/rules/{rule['name']}"
         for ruleset in sorted(document.get("rulesets", []), key=lambda r: r["priority"])
         for rule in ruleset.get("rules", [])
         if name in _named_by(rule, family)
     ]
+
+
+def _named_by_alert(alert: Mapping[str, Any], family: str) -> list[str]:
+    return [alert.get("schedule", "")] if family == "schedules" else list(alert.get(family, []))
 
 
 def _named_by(rule: Mapping[str, Any], family: str) -> list[str]:

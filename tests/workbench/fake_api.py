@@ -36,7 +36,7 @@ __all__ = ["FakeApi", "serve"]
 
 FAMILIES = {
     "sources": "source", "destinations": "destination", "schedules": None, "crosswalk_sources": "crosswalk_source",
-    "crosswalk_maps": None, "rulesets": None,
+    "crosswalk_maps": None, "rulesets": None, "channels": "channel", "alerts": "alert",
 }
 WITHOUT_KINDS: dict[str, Any] = {"schedules": Schedule, "crosswalk_maps": CrosswalkMap, "rulesets": Ruleset}
 

@@ -72,6 +72,17 @@ def document() -> dict[str, Any]:
         "crosswalk_maps": [
             {"name": "pseudonyms", "source": "mrn-db", "match": {"PatientID": "mrn"}, "replace": {"PatientID": "pseudonym"},
              "sync_seconds": 600}],
+        "channels": [
+            {"name": "on-call", "kind": "webhook", "url": "https://hooks.hospital.example/T0/s3cret-path"},
+            {"name": "pacs-team", "kind": "email", "host": "mail.hospital.example", "sender": "axiom@hospital.example",
+             "to": ["pacs-team@hospital.example"]}],
+        "alerts": [
+            {"name": "pacs-away", "kind": "destination_failing", "destinations": ["pacs"], "minutes": 10,
+             "channels": ["on-call", "pacs-team"]},
+            {"name": "ultrasound-silent", "kind": "nothing_received", "sources": ["ultrasound"], "hours": 2,
+             "schedule": "office", "channels": ["pacs-team"]},
+            {"name": "tell-research", "kind": "event", "events": ["study_delivered"], "destinations": ["research"],
+             "channels": ["on-call"]}],
         "rulesets": [
             {"name": "main", "priority": 10, "mode": "ALL_MATCHES", "rules": rules},
             {"name": "night", "priority": 20, "mode": "FIRST_MATCH", "rules": []},
@@ -126,7 +137,23 @@ def status(state: Any) -> dict[str, Any]:
                   last_error=NOT_SIGNED),
             place("research", "filesystem", enabled=False),
         ],
+        "alerts": alerts(state),
         "held": sum(h["count"] for h in state.held), "dead": len(dead),
+    }  # fmt: skip
+
+
+def alerts(state: Any) -> dict[str, Any]:
+    if state.is_empty:
+        return {"firing": [], "by_alert": {}, "messages": {}, "channels": {}}
+    return {
+        "firing": [
+            {"alert": "pacs-away", "kind": "destination_failing", "subject": "destinations/pacs", "page": "deliveries",
+             "words": "pacs has taken nothing since 2026-11-24 09:12 UTC (it answers 0xA700): deliveries that wait: 2.",
+             "todo": "Look at its last words among the deliveries. What waits is kept and tried again by itself.",
+             "since": ago(minutes=14), "channels": ["on-call", "pacs-team"]}],
+        "by_alert": {"pacs-away": 1, "ultrasound-silent": 0, "tell-research": 0},
+        "messages": {"pacs-team": 1},
+        "channels": {"on-call": "", "pacs-team": "The mail server mail.hospital.example answered 451."},
     }  # fmt: skip
 
 

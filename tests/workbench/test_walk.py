@@ -30,6 +30,7 @@ WALK = [
     ("rules", "Rules"), ("sources", "Sources"),
     ("destinations", "Destinations"), ("schedules", "Schedules"),
     ("crosswalk_sources", "Crosswalk sources"), ("crosswalk_maps", "Crosswalk maps"),
+    ("alerts", "Alerts"), ("channels", "Channels"), ("alerts?show=pacs-away", "pacs-away"),
     ("revisions", "Revisions"), ("history", "History"), ("whatif", "What if"), ("analysis", "Analysis"),
     ("people", "People"), ("keys", "API keys"),
     ("rules?show=main/ct-to-pacs", "ct-to-pacs"), ("destinations?show=pacs", "pacs"), ("schedules?show=office", "office"),

@@ -14,6 +14,8 @@ from workbench import parts, signin
 from workbench.flow import picture
 
 MINUTES = {"15 minutes": 15, "Hour": 60, "Day": 1440}
+MOST_ALERTS = 5
+ALERT_PAGES = ("deliveries", "held", "sources", "destinations")
 PAGES = {"source": "sources", "rule": "rules", "destination": "destinations"}
 
 
@@ -114,6 +116,24 @@ def page_of(place: str) -> str:
     return family if slash else "today"
 
 
+def alerts(status: dict[str, Any]) -> None:
+    """What alerts found: since when, in words, and what to do."""
+    firing = status.get("alerts", {}).get("firing", [])
+    if not firing:
+        return
+    with st.container(border=True, key="alerts"):
+        for i, one in enumerate(firing[:MOST_ALERTS]):
+            left, right = st.columns([6, 1], vertical_alignment="center")
+            head = f'{parts.chip(one["alert"], "bad")} <b>{escape(one["words"])}</b>'
+            under = f"{one['todo']} Since {parts.ago(one['since'])}."
+            left.html(f'{head}<br><span class="ax-quiet ax-small">{escape(under)}</span>')
+            page = one["page"] if one["page"] in ALERT_PAGES else "alerts"
+            if right.button("Look", key=f"alert-{i}", type="tertiary", icon=":material/arrow_forward:"):
+                go(page, **({} if page in ("deliveries", "held") else {"show": one["subject"].partition("/")[2]}))
+        if len(firing) > MOST_ALERTS and st.button(f"{len(firing) - MOST_ALERTS} more →", key="alerts-more", type="tertiary"):
+            go("alerts")
+
+
 def attention(totals: dict[str, int], status: dict[str, Any]) -> None:
     """What needs a person, each beside the way to the page that solves it."""
     failed = [one for one in status["listeners"] if one["state"] == "failed"]
@@ -194,6 +214,7 @@ def now(minutes: int) -> None:
     client = signin.client()
     status, flow = client.get("/status"), client.get("/flow", minutes=minutes)
     totals = flow["totals"]
+    alerts(status)
     parts.cards(
         [
             parts.card("received", totals["received"], "good"),

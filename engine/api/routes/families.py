@@ -13,12 +13,14 @@ from engine.api.access import GuardedRoute, Who
 from engine.api.bodies import etag, expected_revision, read_object
 from engine.api.openapi import ITEM, item_body
 from engine.api.parts import Here, Parts
+from engine.channels.base import Channel
 from engine.component import kinds
 from engine.configuration import FAMILIES, Configuration, load_configuration
 from engine.crosswalk.map import CrosswalkMap
 from engine.errors import Conflict, Invalid, Missing
 from engine.fields import describe
 from engine.model import Tick
+from engine.security.outward import Outward
 
 __all__ = ["router"]
 
@@ -218,7 +220,8 @@ def _add(family: str) -> None:
     def check_item(parts: Here, item: Item) -> Ticks:
         configuration = _placed(parts.store.document()[1], family, item)
         placed = next(i for i in getattr(configuration, family) if i.name == item["name"])
-        ticks = [Tick("fields", True, "they hold together"), *_tried(placed, configuration)]
+        guard = Outward(parts.settings.allowed_hosts)
+        ticks = [Tick("fields", True, "they hold together"), *_tried(placed, configuration, guard)]
         return Ticks(ticks=[TickOut(name=t.name, ok=t.ok, words=t.words) for t in ticks])
 
 
@@ -226,11 +229,13 @@ def _deliveries(parts: Parts, family: str, name: str) -> int:
     return parts.operations.unfinished_deliveries(name) if family == "destinations" else 0
 
 
-def _tried(item: Any, configuration: Configuration) -> list[Tick]:
+def _tried(item: Any, configuration: Configuration, guard: Outward) -> list[Tick]:
     """Its own check. One that fails by itself (a site's own kind may) is a failed check, not a failed request."""
     try:
         if isinstance(item, CrosswalkMap):
             return item.check_with(next(s for s in configuration.crosswalk_sources if s.name == item.source))
+        if isinstance(item, Channel):
+            return item.check_with(guard)
         return list(item.check()) if hasattr(item, "check") else []
     except Exception as e:  # noqa: BLE001
         _log.exception("the check of a %s failed by itself", type(item).__name__)
