@@ -83,7 +83,7 @@ def peaks(axiom: Axiom) -> dict[str, int]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak is read from /proc")
-@pytest.mark.parametrize("megabytes", [200, pytest.param(2047, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
+@pytest.mark.parametrize("megabytes", [200, pytest.param(2047, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
 def test_a_large_image_comes_and_goes_and_is_never_in_memory(
     measured: Axiom, storescp: StoreSCP, tmp_path: Path, megabytes: int
 ) -> None:

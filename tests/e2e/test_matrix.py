@@ -13,6 +13,8 @@ from tests.e2e.elements import parted
 from tests.e2e.matrix import DESTINATIONS, SENDERS, Matrix, matrix
 from tests.peers import wait_until
 
+pytestmark = pytest.mark.timeout(600)  # all that runs here starts in one fixture
+
 WRITTEN_ANEW = {("dcmjs-dimse", "orthanc")}
 """Orthanc gives sequences of undefined length, which dcmjs-dimse sends, their length when they come over DIMSE (not by
 STOW-RS): there each element is compared, value by value."""
