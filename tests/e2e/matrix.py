@@ -201,7 +201,7 @@ def _by_dcmjs(modules: Path, files: list[Path], port: int, witness: Path) -> lis
 
 
 def _as_dcmqrscp_gives(folder: Path, port: int) -> list[bytes]:
-    """What DCMTK's own C-GET client gets, bit for bit: dcmqrscp writes data sets anew."""
+    """What DCMTK's own C-GET client gets, bit for bit: implicit VR has become explicit on its way into dcmqrscp."""
     folder.mkdir()
     dcmtk("getscu", "-S", "+B", "-od", folder, "-aec", "DCMQR", "127.0.0.1", port, "-k", "0008,0052=STUDY", "-k",
           "0010,0020=M-get", "-k", "0020,000d=")  # fmt: skip
