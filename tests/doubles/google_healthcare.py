@@ -7,6 +7,7 @@ request of these tests ever reached Google. Where the documents leave a form ope
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -174,15 +175,15 @@ class GoogleHealthcare:
 
 
 @contextmanager
-def google_healthcare(folder: Path, *, lasts: int = 3600) -> Iterator[GoogleHealthcare]:
-    """The double, over an Orthanc of its own. `lasts`: seconds of a token's life."""
+def google_healthcare(folder: Path, *, lasts: int = 3600, over: str = "") -> Iterator[GoogleHealthcare]:
+    """The double, over an Orthanc of its own, or one that runs (`over`: its URL). `lasts`: seconds of a token's life."""
     tokens = GoogleTokens(lasts=lasts)
-    with orthanc(folder / "behind") as (_, url):
+    with contextlib.ExitStack() as stack:
+        url = over or stack.enter_context(orthanc(folder / "behind"))[1]
         double = GoogleHealthcare(url, tokens)
-        with serve(double.answer) as address:
-            double.url = address
-            tokens.url = f"{address}/token"
-            yield double
+        double.url = stack.enter_context(serve(double.answer))
+        tokens.url = f"{double.url}/token"
+        yield double
 
 
 def _element(vr: str, *values: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_partial
 
-__all__ = ["data_set_bytes", "elements", "read"]
+__all__ = ["data_set_bytes", "elements", "meta_of", "parted", "read"]
 
 LONG = {"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"}
 
@@ -24,6 +24,18 @@ def data_set_bytes(path: Path) -> bytes:
     assert data[128:132] == b"DICM"
     assert data[132:136] == b"\x02\x00\x00\x00", "file meta begins with its length"
     return data[144 + int.from_bytes(data[140:144], "little") :]
+
+
+def parted(file: bytes) -> tuple[tuple[str, str, str], bytes]:
+    """A Part 10 file's SOP class, SOP instance and transfer syntax, as its file meta has them, and its data set."""
+    meta = dcmread(io.BytesIO(file), stop_before_pixels=True).file_meta
+    said = (str(meta.MediaStorageSOPClassUID), str(meta.MediaStorageSOPInstanceUID), str(meta.TransferSyntaxUID))
+    return said, file[144 + meta.FileMetaInformationGroupLength :]
+
+
+def meta_of(path: Path) -> tuple[str, str, str]:
+    """SOP class, SOP instance and transfer syntax of a file, as its file meta has them."""
+    return parted(path.read_bytes())[0]
 
 
 def elements(path: Path) -> dict[int, bytes]:
