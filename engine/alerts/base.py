@@ -115,6 +115,7 @@ class Alert(Component, family="alert"):
     again_minutes: float = Field(title="Again after (minutes)", default=240.0, ge=0, le=43_200)
     """Told again after so long, while it lasts; 0: only once."""
     description: str = Field(default="", max_length=1000)
+    """For people: why it matters, whom to call."""
 
     @property
     def patience(self) -> float:

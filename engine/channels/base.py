@@ -31,6 +31,7 @@ class Channel(Component, family="channel"):
     enabled: bool = True
     """Switched off, messages wait for up to three days."""
     description: str = Field(default="", max_length=1000)
+    """For people: who reads it."""
 
     def tell(self, message: Message, guard: Outward) -> None:
         """Hand a message over; returns when the other side has taken it. Raises Retry or Permanent."""
