@@ -39,6 +39,8 @@ class Recorder:
     def __init__(self, history_dir: Path, node: str = "") -> None:
         self._segments = history_dir / "segments"
         self._node = node
+        self._open: dict[str, int] = {}
+        weakref.finalize(self, _close, self._open)  # a descriptor that nobody can reach any more is not kept
         self._fresh()
         weak = weakref.WeakMethod(self._in_child)
         os.register_at_fork(after_in_child=lambda: (method := weak()) and method())
@@ -46,14 +48,11 @@ class Recorder:
     def _fresh(self) -> None:
         self._writer = f"{os.getpid()}-{secrets.token_hex(6)}"
         self._lock = threading.Lock()
-        self._open: dict[str, int] = {}
 
     def _in_child(self) -> None:
         """A forked child writes segments of its own, and holds no copy of its parent's locks open."""
-        inherited = list(self._open.values())
         self._fresh()
-        for fd in inherited:
-            os.close(fd)
+        _close(self._open)
 
     def write(
         self, view: str, rows: Sequence[Mapping[str, Any]], *, replayed: bool = False, sync: bool = False
@@ -78,9 +77,7 @@ class Recorder:
     def close(self) -> None:
         """Let go of the segments; they are sealed like any other. A later write begins new ones."""
         with self._lock:
-            for fd in self._open.values():
-                os.close(fd)
-            self._open.clear()
+            _close(self._open)
 
     def _complete(
         self, view: str, known: frozenset[str], row: Mapping[str, Any], now: datetime, replayed: bool
@@ -130,6 +127,11 @@ class Recorder:
                 return fd
             del self._open[view]
             os.close(fd)  # and the lock with it
+
+
+def _close(descriptors: dict[str, int]) -> None:
+    while descriptors:
+        os.close(descriptors.popitem()[1])
 
 
 def _utc(view: str, name: str, value: Any) -> Any:

@@ -25,7 +25,7 @@ def test_the_first_admin_signs_in_changes_the_password_and_works(site: Site) -> 
         client.headers["Authorization"] = f"Bearer {second['access_token']}"
         assert client.get("/config").status_code == 200
         assert client.get("/auth/me").json()["permissions"] == [
-            "administer", "browse", "edit", "operate", "see_patient_data", "view",
+            "administer", "browse", "edit", "operate", "see_patient_data", "store", "view",
         ]  # fmt: skip
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.flow.road import Road
+
 __all__ = ["CrashError", "Fuse"]
 
 TOUCHES = ("rename", "fsync", "fdatasync", "link", "unlink", "mkdir", "rmdir", "utime", "write", "open")
@@ -38,11 +40,12 @@ class Fuse:
             self.left = None
             raise CrashError
 
-    def end_process(self) -> None:
+    def end_process(self, road: Road) -> None:
         """The kernel closes what a process had open, and so frees its locks."""
-        for fd in self._descriptors:
+        for fd in self._descriptors | set(road.recorder._open.values()):
             self._close(fd)
         self._descriptors.clear()
+        road.recorder._open.clear()
 
     def _wrap(self, real: Callable[..., Any]) -> Callable[..., Any]:
         def wrapped(*args: Any, **kwargs: Any) -> Any:

@@ -87,7 +87,7 @@ def test_cut_anywhere_between_front_door_and_destination(
             crashed = True
         finally:
             fuse.left = None
-            fuse.end_process()
+            fuse.end_process(road)
         again = Road(home, CONFIGURATION)  # a new process: new descriptors, new history segments
         for _ in range(2):
             go(again)

@@ -225,7 +225,7 @@ def test_cut_anywhere(memory_path: Path, monkeypatch: pytest.MonkeyPatch, after:
             crashed = True
         finally:
             fuse.left = None
-            fuse.end_process()
+            fuse.end_process(road)
         again = Road(home, CHANGING)
         for _ in range(3):
             again.sweep()
