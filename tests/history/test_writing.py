@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import threading
@@ -203,3 +204,13 @@ def test_one_hundred_thousand_rows_go_through(tmp_path: Path) -> None:
     assert seal(tmp_path) == 100_000
     rows = Reader(tmp_path).rows("SELECT matched, count(*) AS n FROM decisions GROUP BY matched ORDER BY matched")
     assert rows == [{"matched": False, "n": 50_000}, {"matched": True, "n": 50_000}]
+
+
+def test_one_that_nobody_has_any_more_holds_nothing_open(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    recorder = Recorder(tmp_path)
+    recorder.write("instances", [{"id": "a/1"}])
+    assert len(os.listdir("/proc/self/fd")) == before + 1
+    del recorder
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before
