@@ -6,7 +6,7 @@ A route that the table does not name does not start (`check_table`), and one tha
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated
@@ -21,7 +21,7 @@ from engine.errors import Denied
 from engine.security.roles import Permission, allow
 from engine.store.people import User
 
-__all__ = ["ACCESS", "Caller", "Door", "GuardedRoute", "Who", "check_table", "routes_of", "still_admitted"]
+__all__ = ["ACCESS", "Caller", "Door", "GuardedRoute", "Who", "check_table", "lets_in", "routes_of", "still_admitted"]
 
 
 class Door(Enum):
@@ -131,6 +131,13 @@ def _admit(request: Request, needed: Permission | Door | None) -> Caller:
     if isinstance(needed, Permission):
         allow(caller.permissions, needed)
     return caller
+
+
+def lets_in(needed: Permission | Door, held: Collection[Permission]) -> bool:
+    """Whether somebody who is signed in with these permissions may use a route that needs this."""
+    if needed is Door.METRICS:
+        needed = Permission.VIEW
+    return isinstance(needed, Door) or needed in held
 
 
 def _is_scraper(request: Request) -> bool:

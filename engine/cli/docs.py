@@ -141,7 +141,7 @@ def _command() -> str:
 
 
 def _access() -> str:
-    from engine.api.access import ACCESS, Door, routes_of
+    from engine.api.access import ACCESS, Door, lets_in, routes_of
     from engine.api.app import create_app
     from engine.security.roles import ROLES, Permission
     from engine.settings import Settings
@@ -160,8 +160,7 @@ def _access() -> str:
     found = []
     for route in routes_of(create_app(Settings())):
         needed = ACCESS[route.name]
-        everybody = isinstance(needed, Door)
-        marks = ["yes" if needed is Door.OPEN else "", *("yes" if everybody or needed in ROLES[r] else "" for r in roles)]
+        marks = ["yes" if needed is Door.OPEN else "", *("yes" if lets_in(needed, ROLES[r]) else "" for r in roles)]
         words = needed.value.replace("_", " ") if isinstance(needed, Permission) else f"_{needed.value}_"
         for method in sorted(route.methods or ()):
             found.append((route.path, method, f"| `{method} {route.path}` | {words} | {' | '.join(marks)} |"))

@@ -37,7 +37,8 @@ def _everything_read(site: Site, key: str) -> str:
     read = []
     with site.anonymous(Authorization=f"Bearer {key}") as client:
         for route in routes_of(site.app):
-            if "GET" not in (route.methods or ()) or route.name in ("asset", "openapi"):  # public, and full of examples
+            if "GET" not in (route.methods or ()) or route.name in ("asset", "openapi", "events"):
+                # the first two are public and full of examples, the last does not end
                 continue
             path = re.sub(r"{number}", "1", re.sub(r"{name}", "mrn", re.sub(r"{username}", "ada", route.path)))
             read.append(client.get(f"{site.url}{path}", params={"q": "PatientID"}).text)

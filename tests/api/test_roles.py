@@ -13,7 +13,7 @@ def test_a_role_is_made_given_changed_and_goes(site: Site) -> None:
     assert made.json() == {
         "name": "Night shift", "description": "", "permissions": ["operate", "view"], "seeded": False, "users": 0,
     }  # fmt: skip
-    assert [r["name"] for r in admin.get("/roles").json()] == ["Admin", "User", "Night shift"]
+    assert [r["name"] for r in admin.get("/roles").json()] == ["Admin", "User", "Sender", "Night shift"]
     nina = site.signed_in("nina", "Night shift")
     assert nina.get("/auth/me").json()["permissions"] == ["operate", "view"]
     assert nina.get("/config").status_code == 200

@@ -80,7 +80,7 @@ def test_a_role_is_made_by_ticking_what_it_may(page: Open, site: Site) -> None:
     button(at, "Save").click().run()
     assert site.store.roles.get("Night shift").permissions == ("operate", "view")
     at.button(key="delete-role-Night shift").click().run()
-    assert [r.name for r in site.store.roles.list()] == ["Admin", "User"]
+    assert [r.name for r in site.store.roles.list()] == ["Admin", "User", "Sender"]
 
 
 def test_a_key_is_made_shown_once_and_revoked(page: Open, site: Site) -> None:

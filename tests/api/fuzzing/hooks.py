@@ -38,3 +38,8 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         as_was = {"role": ROLE, "active": True, "must_change_password": False}
         connection.execute(users.update().where(users.c.username == USERNAME).values(**as_was))
         connection.execute(keys.update().where(keys.c.prefix == PREFIX).values(revoked_at=None))
+
+
+@schemathesis.serializer("application/dicom", "multipart/related")
+def as_it_is(context: Any, value: Any) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()
