@@ -48,6 +48,7 @@ class GoogleHealthcare:
         self.next: list[Answer] = []
         """Answers to be given first, before any real one (after the token is checked)."""
         self._orthanc = orthanc_url
+        self._client = httpx.Client(timeout=60, trust_env=False)
         self._digests: dict[str, str] = {}
 
     @property
@@ -111,10 +112,10 @@ class GoogleHealthcare:
 
     def _delete(self, path: str) -> Answer:
         uids = path.split("/")[1::2]
-        found = httpx.post(f"{self._orthanc}/tools/lookup", content=uids[-1]).json()
+        found = self._client.post(f"{self._orthanc}/tools/lookup", content=uids[-1]).json()
         if not found:
             return google_error(404, "NOT_FOUND", "The instance does not exist.")
-        httpx.delete(f"{self._orthanc}{found[0]['Path']}").raise_for_status()
+        self._client.delete(f"{self._orthanc}{found[0]['Path']}").raise_for_status()
         self._digests = {k: v for k, v in self._digests.items() if not k.startswith("/".join(uids))}
         return Answer(200, b"{}", {"Content-Type": "application/json"})
 
@@ -154,7 +155,7 @@ class GoogleHealthcare:
             failed.append(_failure(reference, EXISTS))
             return
         if not known:
-            said = httpx.post(f"{self._orthanc}/instances", content=part, timeout=60)
+            said = self._client.post(f"{self._orthanc}/instances", content=part)
             if said.status_code != 200:
                 failed.append(_failure(reference, "the DICOM instance is invalid"))
                 return
@@ -164,7 +165,7 @@ class GoogleHealthcare:
         done.append(reference | {"00081190": _element("UR", url)})
 
     def _ask(self, method: str, path: str, **more: Any) -> httpx.Response:
-        return httpx.request(method, f"{self._orthanc}/dicom-web/{path}", timeout=60, **more)
+        return self._client.request(method, f"{self._orthanc}/dicom-web/{path}", **more)
 
     def _pass_on(self, said: httpx.Response) -> Answer:
         if said.status_code >= 400:

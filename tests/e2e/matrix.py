@@ -4,6 +4,7 @@ that sends all to all. What the matrix is made of; tests/e2e/test_matrix.py look
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -246,4 +247,10 @@ def _from_orthanc(url: str) -> dict[str, bytes]:
 
 
 def _get(url: str, **headers: str) -> bytes:
-    return httpx.get(url, headers=headers, timeout=60).raise_for_status().content
+    return _client().get(url, headers=headers).raise_for_status().content
+
+
+@functools.cache
+def _client() -> httpx.Client:
+    """One for all: each new one reads the machine's authorities."""
+    return httpx.Client(timeout=60, trust_env=False)

@@ -22,8 +22,8 @@ CONFIGURATION = """
 sources:
 - {{name: modalities, kind: dimse_listener, ae_title: AXIOM, port: {listener}}}
 destinations:
-- {{name: away, kind: dimse, host: 127.0.0.1, port: {away}, ae_title: AWAY, retry: {{first_seconds: 1, longest_seconds: 2}}}}
-- {{name: full, kind: dimse, host: 127.0.0.1, port: {full}, ae_title: FULL, retry: {{first_seconds: 1, longest_seconds: 2}}}}
+- {{name: away, kind: dimse, host: 127.0.0.1, port: {away}, ae_title: AWAY, retry: {{first_seconds: 0.2, longest_seconds: 0.5}}}}
+- {{name: full, kind: dimse, host: 127.0.0.1, port: {full}, ae_title: FULL, retry: {{first_seconds: 0.2, longest_seconds: 0.5}}}}
 - {{name: strict, kind: dimse, host: 127.0.0.1, port: {strict}, ae_title: STRICT}}
 - {{name: folder, kind: filesystem, path: {home}/folder, template: "{{SOPInstanceUID}}.dcm"}}
 rulesets:
