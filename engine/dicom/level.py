@@ -14,7 +14,7 @@ from engine.dicom.vr import BINARY
 from engine.dicom.walk import DEEPEST, IMPLICIT, Entry, Form, Item, items, sniff, walk
 from engine.errors import Hold
 
-__all__ = ["CHARACTER_SET", "Element", "Level"]
+__all__ = ["CHARACTER_SET", "PIXEL_REPRESENTATION", "Element", "Level"]
 
 CHARACTER_SET = 0x00080005
 LONGEST_VALUE = 1 << 24
