@@ -36,6 +36,7 @@ _PATTERNS = {
 }
 
 
+@lru_cache(maxsize=2048)  # the values of a series come again and again
 def check_value(value: str, vr: str) -> str:
     """What is wrong with one value for a VR, as words for a person; "" when nothing is, as with an empty one."""
     if not value:

@@ -17,13 +17,15 @@ WINDOW: Final = 1 << 15
 class Source:
     """A run of pieces as one address space that begins at 0. Windows read once are kept."""
 
-    __slots__ = ("_windows", "length", "pieces", "stepped_over")
+    __slots__ = ("_windows", "elements", "length", "pieces", "stepped_over")
 
     def __init__(self, pieces: tuple[bytes | Slice, ...], windows: list[tuple[int, bytes]] | None = None) -> None:
         self.pieces = pieces
         self.length = sum(len(p) if isinstance(p, bytes) else p.length for p in pieces)
         self.stepped_over = self.length
         """Where the first element begins that the walk stepped over unread; the end when there is none."""
+        self.elements = 0
+        """How many elements the walk met: more than the index has where a tag comes twice."""
         self._windows = windows if windows is not None else _in_memory(pieces)
 
     def window(self, at: int, need: int) -> tuple[int, bytes]:
