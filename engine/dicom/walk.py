@@ -107,37 +107,36 @@ def _scan(source: Source, data: bytes, at: int, base: int, index: dict[int, Entr
     size = base + len(data)
     last = size - 8
     tag_vr, tag_length, long_length = form.tag_vr.unpack_from, form.tag_length.unpack_from, form.length.unpack_from
-    vr_of = SHORT.get
+    short = SHORT
     explicit = form.explicit
     met = 0
     while at <= last:
         value = at + 8
         if explicit:
             group, element, code, length = tag_vr(data, at - base)
-            vr = vr_of(code)
-            if vr is None:
-                if code in LONG:
-                    if at + 12 > size:
-                        break
-                    vr = LONG[code]
-                    (length,) = long_length(data, value - base)
-                    value += 4
-                else:
-                    vr, length, value = _odd_vr(data, at - base, form)
-                    value += base
+            if code in short:  # asked and then looked up: faster than `get`
+                vr = short[code]
+            elif code in LONG:
+                if at + 12 > size:
+                    break
+                vr = LONG[code]
+                (length,) = long_length(data, value - base)
+                value += 4
+            else:
+                vr, length, value = _odd_vr(data, at - base, form)
+                value += base
         else:
             group, element, length = tag_length(data, at - base)
             vr = ""
-        if length == 0xFFFFFFFF:
+        stop = end = value + length
+        if end > size:
+            if length != 0xFFFFFFFF:
+                break
             try:
                 stop = base + _skip_items(data, value - base, form if vr != "UN" else IMPLICIT, 0)
             except _Short:
                 break
             end = stop + 8
-        else:
-            stop = end = value + length
-            if end > size:
-                break
         tag = group << 16 | element
         if group == 0xFFFE or (tag == 0 and not length):
             break
