@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 
 from engine.dicom.charset import Encodings, decode_text
 from engine.dicom.vr import BINARY, BYTES, NUMBERS, SINGLE
@@ -14,6 +15,8 @@ Value = str | int | float
 _BOTH_ENDS = frozenset({"AE", "CS", "DA", "DS", "DT", "IS", "LO", "SH", "TM", "UI"})
 """Leading spaces mean nothing either (PS3.5 6.2)."""
 _PADDING = " \0"
+SHORT = 64
+"""Bytes of a value whose reading is kept: the images of a series have nearly all values in common."""
 
 
 def decode(data: bytes, vr: str, codecs: Encodings | None, order: str, *, strict: bool = False) -> tuple[Value, ...]:
@@ -24,6 +27,12 @@ def decode(data: bytes, vr: str, codecs: Encodings | None, order: str, *, strict
     """
     if not data or vr in BINARY or vr == "SQ":
         return ()
+    if len(data) <= SHORT:
+        return _decode_short(data, vr, codecs, order, strict)
+    return _decode(data, vr, codecs, order, strict)
+
+
+def _decode(data: bytes, vr: str, codecs: Encodings | None, order: str, strict: bool) -> tuple[Value, ...]:
     if vr in NUMBERS or vr == "AT":
         return _numbers(data, vr, order, strict)
     text = decode_text(data, vr, codecs, strict=strict)
@@ -36,6 +45,9 @@ def decode(data: bytes, vr: str, codecs: Encodings | None, order: str, *, strict
     if vr in _BOTH_ENDS:
         return tuple(part.strip(_PADDING) for part in text.split("\\"))
     return tuple(part.rstrip(_PADDING) for part in text.split("\\"))
+
+
+_decode_short = lru_cache(maxsize=4096)(_decode)
 
 
 def _numbers(data: bytes, vr: str, order: str, strict: bool) -> tuple[Value, ...]:

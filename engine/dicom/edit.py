@@ -123,12 +123,12 @@ class Node:
 
     def values(self, tag: int, *, strict: bool = False) -> tuple[Value, ...]:
         """The values as `Element` has them. Raises ValueError (UnicodeError too) when `strict` and they are broken."""
-        if tag not in self:
-            return ()
-        new = self.own.get(tag)
-        if isinstance(new, Written):
+        if tag in self.own:
+            new = self.own[tag]
+            if not isinstance(new, Written):
+                return ()
             return decode(new.data, new.vr, self.encodings, self.form.order, strict=strict)
-        if isinstance(new, Sequence) or self.level is None:
+        if self.level is None or tag not in self.level.index:
             return ()
         # as it was read: turning to another character set rewrites every text that it concerns
         return self.level.values(tag, strict=True) if strict else self.level.element(tag).values
@@ -211,12 +211,12 @@ class Node:
     def element_bytes(self, tag: int) -> bytes:
         """The whole element as it will be written."""
         new = self.own.get(tag)
-        if isinstance(new, Sequence):
-            return encode_element(tag, new.vr, self._sequence_bytes(new), self.form, undefined=new.undefined)
         if isinstance(new, Verbatim):
             return new.element
         if isinstance(new, Written):
             return encode_element(tag, new.vr, new.data, self.form)
+        if isinstance(new, Sequence):
+            return encode_element(tag, new.vr, self._sequence_bytes(new), self.form, undefined=new.undefined)
         if tag in self.own or self.level is None:
             return b""
         entry = self.level.index[tag]
@@ -234,12 +234,14 @@ class Node:
 
     def content(self) -> bytes:
         """An item's bytes as they will be written."""
+        if self.level is None:
+            return b"".join([self.element_bytes(tag) for tag in sorted(self.own)])
         return b"".join(piece for piece in self.pieces() if isinstance(piece, bytes))  # items stand in memory
 
     def pieces(self) -> tuple[bytes | Slice, ...]:
         """The data set as pieces: new bytes, and what is long and untouched as ranges of the received file."""
         if self.level is None:
-            return (b"".join(self.element_bytes(tag) for tag in sorted(self.own)),)
+            return (self.content(),)
         return tuple(_joined(self._runs(self.level)))
 
     def _runs(self, level: Level) -> Iterator[bytes | Slice]:
@@ -261,21 +263,24 @@ class Node:
         out: list[tuple[int, int, bytes]] = []
         growth: dict[int, int] = {}
         for tag, data in new.items():
-            spans = [(e[1], e[4]) for e in [level.index[tag]]] if tag in level.index else []
-            spans += [(start, end) for other, start, end in level.repeated() if other == tag]
-            growth[tag >> 16] = growth.get(tag >> 16, 0) + len(data) - sum(end - start for start, end in spans)
-            if not spans:
-                spans = [(level.place_of(tag),) * 2]
-            out.append((*spans[0], data))
-            out.extend((start, end, b"") for start, end in spans[1:])
+            entry = level.index.get(tag)
+            start, end = (entry[1], entry[4]) if entry else (level.place_of(tag),) * 2
+            out.append((start, end, data))
+            more = len(data) - (end - start)
+            for other, start, end in level.repeated():
+                if other == tag:
+                    out.append((start, end, b""))
+                    more -= end - start
+            growth[tag >> 16] = growth.get(tag >> 16, 0) + more
         for group, more in growth.items():
-            out.extend(self._group_length(level, group, more))
+            if more and group << 16 in level.index:
+                out.extend(self._group_length(level, group, more))
         out.sort(key=lambda splice: splice[:2])
         return out
 
     def _group_length(self, level: Level, group: int, more: int) -> Iterator[tuple[int, int, bytes]]:
         tag = group << 16
-        if not more or tag in self.own or tag not in level.index:
+        if tag in self.own:
             return
         _, _, value, stop, _ = level.index[tag]
         if stop - value == 4:
@@ -287,19 +292,20 @@ def _joined(pieces: Iterator[bytes | Slice]) -> Iterator[bytes | Slice]:
     run: list[bytes] = []
     for piece in pieces:
         if isinstance(piece, bytes):
-            run.append(piece)
+            if piece:
+                run.append(piece)
             continue
-        if any(run):
+        if run:
             yield b"".join(run)
         run = []
         yield piece
-    if any(run):
+    if run:
         yield b"".join(run)
 
 
 def encode_element(tag: int, vr: str, data: bytes, form: Form, *, undefined: bool = False) -> bytes:
     """An element's bytes (PS3.5 7.1). Raises Hold when the value is longer than its VR's length field can say."""
-    data = pad(data, vr) if vr != "SQ" else data
+    data = pad(data, vr) if len(data) % 2 and vr != "SQ" else data
     length = UNDEFINED if undefined else len(data)
     tail = form.tag_length.pack(0xFFFE, 0xE0DD, 0) if undefined else b""
     if not form.explicit or not vr:

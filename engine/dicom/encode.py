@@ -36,6 +36,7 @@ _PATTERNS = {
 }
 
 
+@lru_cache(maxsize=2048)  # the values of a series come again and again
 def check_value(value: str, vr: str) -> str:
     """What is wrong with one value for a VR, as words for a person; "" when nothing is, as with an empty one."""
     if not value:
@@ -158,7 +159,12 @@ def encode_values(values: Sequence[str], vr: str, codecs: Encodings | None, orde
     if vr == "AT":
         tags = [int(v, 16) for v in values]
         return struct.pack(f"{order}{2 * len(tags)}H", *(half for t in tags for half in (t >> 16, t & 0xFFFF)))
-    return pad(encode_text("\\".join(values), vr, codecs), vr)
+    return _encode_text(values[0] if len(values) == 1 else "\\".join(values), vr, codecs)
+
+
+@lru_cache(maxsize=1024)
+def _encode_text(text: str, vr: str, codecs: Encodings | None) -> bytes:
+    return pad(encode_text(text, vr, codecs), vr)
 
 
 def pad(data: bytes, vr: str) -> bytes:

@@ -81,22 +81,31 @@ class Header:
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                size = os.fstat(fd).st_size
-                start = os.pread(fd, WINDOW, 0)
-                meta = Meta(start)
-                while meta.end > len(start) - 8 and len(start) < min(size, LARGEST_META):
-                    start += os.pread(fd, WINDOW, len(start))
-                    meta = Meta(start)
+                return cls._read(path, fd)
             finally:
                 os.close(fd)
         except OSError as e:
             raise Hold(f"The file cannot be read: {e.strerror}.") from e
+
+    @classmethod
+    def _read(cls, path: Path, fd: int) -> Header:
+        size = os.fstat(fd).st_size
+        start = os.pread(fd, WINDOW, 0)
+        meta = Meta(start)
+        while meta.end > len(start) - 8 and len(start) < min(size, LARGEST_META):
+            start += os.pread(fd, WINDOW, len(start))
+            meta = Meta(start)
         offset = meta.end
         if offset > size:
             raise Hold("The file meta information is cut off.")
         data_set = Content((Slice(path, offset, size - offset),))
-        header = cls(path, size, offset, meta, data_set, Source(data_set.pieces, [(0, start[offset:])]))
-        header._check()
+        source = Source(data_set.pieces, [(0, start[offset:])])
+        header = cls(path, size, offset, meta, data_set, source)
+        source.fd = fd  # while the elements are walked: some stand behind the pixel data
+        try:
+            header._check()
+        finally:
+            source.fd = None
         return header
 
     def _check(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from operator import itemgetter
 from typing import NamedTuple
 
 from engine.dicom.charset import DEFAULT, Encodings, encodings
@@ -14,13 +13,12 @@ from engine.dicom.vr import BINARY
 from engine.dicom.walk import DEEPEST, IMPLICIT, Entry, Form, Item, items, sniff, walk
 from engine.errors import Hold
 
-__all__ = ["CHARACTER_SET", "Element", "Level"]
+__all__ = ["CHARACTER_SET", "PIXEL_REPRESENTATION", "Element", "Level"]
 
 CHARACTER_SET = 0x00080005
 LONGEST_VALUE = 1 << 24
 """Longer values are kept and sent like any other, and are never decoded: they are documents, not values."""
 PIXEL_REPRESENTATION = 0x00280103
-_START, _END = itemgetter(1), itemgetter(4)
 
 
 class Element(NamedTuple):
@@ -202,8 +200,18 @@ class Level:
 
     def place_of(self, tag: int) -> int:
         """Where a new element belongs: before the first one with a greater tag, else behind the last one."""
+        if self.in_order:
+            for other, entry in self.index.items():
+                if other > tag:
+                    return entry[1]
+            return next((entry[4] for entry in reversed(self.index.values())), 0)
         after = [entry[1] for other, entry in self.index.items() if other > tag]
         return min(after) if after else max((entry[4] for entry in self.index.values()), default=0)
+
+    @property
+    def in_order(self) -> bool:
+        """Whether the index has the elements as the bytes have them: no tag comes twice."""
+        return self.source.elements == len(self.index)
 
     def bulk_start(self) -> int:
         """Where the pixel data begins, or an earlier element that was stepped over unread."""
@@ -219,17 +227,11 @@ class Level:
         """The elements whose tag comes again later, against PS3.5 7.1, as (tag, start, end)."""
         if self._repeated is None:
             self._repeated, at = [], 0
-            for start, end in self._spans_around_gaps():
+            spans = [] if self.in_order else sorted((entry[1], entry[4]) for entry in self.index.values())
+            for start, end in spans:
                 if start > at:
                     gap = Level(Source(tuple(self.source.cut(at, start))), self.form)
                     inside = [(tag, entry[1], entry[4]) for tag, entry in gap.index.items()] + gap.repeated()
                     self._repeated += [(tag, at + a, at + b) for tag, a, b in inside]
                 at = end
         return self._repeated
-
-    def _spans_around_gaps(self) -> list[tuple[int, int]]:
-        """Where the indexed elements begin and end; [] when they stand one behind the other, as they nearly always do."""
-        entries = self.index.values()
-        if sum(map(_END, entries)) - sum(map(_START, entries)) == max(map(_END, entries), default=0):
-            return []
-        return sorted((entry[1], entry[4]) for entry in entries)

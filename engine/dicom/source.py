@@ -17,13 +17,17 @@ WINDOW: Final = 1 << 15
 class Source:
     """A run of pieces as one address space that begins at 0. Windows read once are kept."""
 
-    __slots__ = ("_windows", "length", "pieces", "stepped_over")
+    __slots__ = ("_windows", "elements", "fd", "length", "pieces", "stepped_over")
 
     def __init__(self, pieces: tuple[bytes | Slice, ...], windows: list[tuple[int, bytes]] | None = None) -> None:
         self.pieces = pieces
         self.length = sum(len(p) if isinstance(p, bytes) else p.length for p in pieces)
         self.stepped_over = self.length
         """Where the first element begins that the walk stepped over unread; the end when there is none."""
+        self.fd: int | None = None
+        """The received file while it stands open, for what is read of it then: it need not be opened again."""
+        self.elements = 0
+        """How many elements the walk met: more than the index has where a tag comes twice."""
         self._windows = windows if windows is not None else _in_memory(pieces)
 
     def window(self, at: int, need: int) -> tuple[int, bytes]:
@@ -54,7 +58,7 @@ class Source:
             at += length
 
     def _load(self, start: int, stop: int) -> bytes:
-        return b"".join(p if isinstance(p, bytes) else _pread(p) for p in self.cut(start, stop))
+        return b"".join(p if isinstance(p, bytes) else _pread(p, self.fd) for p in self.cut(start, stop))
 
 
 def _in_memory(pieces: tuple[bytes | Slice, ...]) -> list[tuple[int, bytes]]:
@@ -68,13 +72,14 @@ def _in_memory(pieces: tuple[bytes | Slice, ...]) -> list[tuple[int, bytes]]:
     return out
 
 
-def _pread(piece: Slice) -> bytes:
+def _pread(piece: Slice, open_fd: int | None) -> bytes:
     try:
-        fd = os.open(piece.path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(piece.path, os.O_RDONLY | os.O_CLOEXEC) if open_fd is None else open_fd
         try:
             data = os.pread(fd, piece.length, piece.offset)
         finally:
-            os.close(fd)
+            if open_fd is None:
+                os.close(fd)
     except OSError as e:
         raise Hold(f"The received file cannot be read: {e.strerror}.") from e
     if len(data) != piece.length:

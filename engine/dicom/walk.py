@@ -89,7 +89,7 @@ def walk(source: Source, form: Form) -> dict[int, Entry]:
     at, total = 0, source.length
     base, window = source.window(0, 1) if total else (0, b"")
     while at < total:
-        at = base + _scan(window, at - base, base, index, form)
+        at = _scan(source, window, at, base, index, form)
         if at >= total:
             break
         step = _far(source, at, index, form)
@@ -99,46 +99,52 @@ def walk(source: Source, form: Form) -> dict[int, Entry]:
     return index
 
 
-def _scan(data: bytes, pos: int, base: int, index: dict[int, Entry], form: Form) -> int:
-    """Index the elements that stand wholly in this window; returns where the first one begins that does not."""
-    size = len(data)
+def _scan(source: Source, data: bytes, at: int, base: int, index: dict[int, Entry], form: Form) -> int:
+    """Index the elements that stand wholly in this window; returns where the first one begins that does not.
+
+    This is the loop that reading a header spends its time in: places are those of the data set, so that little is added.
+    """
+    size = base + len(data)
     last = size - 8
     tag_vr, tag_length, long_length = form.tag_vr.unpack_from, form.tag_length.unpack_from, form.length.unpack_from
     short = SHORT
     explicit = form.explicit
-    while pos <= last:
+    met = 0
+    while at <= last:
+        value = at + 8
         if explicit:
-            group, element, code, length = tag_vr(data, pos)
-            vr = short.get(code)
-            value = pos + 8
-            if vr is None:
-                if code in LONG:
-                    if pos + 12 > size:
-                        return pos
-                    vr = LONG[code]
-                    (length,) = long_length(data, value)
-                    value += 4
-                else:
-                    vr, length, value = _odd_vr(data, pos, form)
+            group, element, code, length = tag_vr(data, at - base)
+            if code in short:  # asked and then looked up: faster than `get`
+                vr = short[code]
+            elif code in LONG:
+                if at + 12 > size:
+                    break
+                vr = LONG[code]
+                (length,) = long_length(data, value - base)
+                value += 4
+            else:
+                vr, length, value = _odd_vr(data, at - base, form)
+                value += base
         else:
-            group, element, length = tag_length(data, pos)
-            vr, value = "", pos + 8
-        tag = group << 16 | element
-        if length == 0xFFFFFFFF:
+            group, element, length = tag_length(data, at - base)
+            vr = ""
+        stop = end = value + length
+        if end > size:
+            if length != 0xFFFFFFFF:
+                break
             try:
-                stop = _skip_items(data, value, form if vr != "UN" else IMPLICIT, 0)
+                stop = base + _skip_items(data, value - base, form if vr != "UN" else IMPLICIT, 0)
             except _Short:
-                return pos
+                break
             end = stop + 8
-        else:
-            stop = end = value + length
-            if end > size:
-                return pos
+        tag = group << 16 | element
         if group == 0xFFFE or (tag == 0 and not length):
-            return pos
-        index[tag] = (vr, base + pos, base + value, base + stop, base + end)
-        pos = end
-    return pos
+            break
+        index[tag] = (vr, at, value, stop, end)
+        met += 1
+        at = end
+    source.elements += met
+    return at
 
 
 def _odd_vr(data: bytes, pos: int, form: Form) -> tuple[str, int, int]:
@@ -233,6 +239,7 @@ def _far(
     if length <= BULK:
         return at, source.window(at, end - at)
     index[tag] = (vr, at, value, end, end)
+    source.elements += 1
     source.stepped_over = min(source.stepped_over, at)
     return end, source.window(end, 1)
 
@@ -244,6 +251,7 @@ def _far_undefined(
     if tag >> 16 == 0x7FE0 or vr in ("OB", "OW"):
         stop = _skip_fragments(source, value, tag, form)
         index[tag] = (vr, at, value, stop, stop + 8)
+        source.elements += 1
         source.stepped_over = min(source.stepped_over, at)
         return stop + 8, source.window(stop + 8, 1)
     have = BULK

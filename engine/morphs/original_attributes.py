@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Literal
 
-from engine.dicom.charset import DEFAULT, UTF8
+from engine.dicom.charset import DEFAULT, UTF8, Encodings
 from engine.dicom.dictionary import public
 from engine.dicom.edit import Node, Sequence, Verbatim
 from engine.dicom.encode import check_multiplicity, check_value, encode_values
@@ -52,13 +53,8 @@ def record(
     if ORIGINAL_ATTRIBUTES in root and root.vr(ORIGINAL_ATTRIBUTES) != "SQ":
         raise Hold("(0400,0561) Original Attributes Sequence is no sequence here: the change cannot be recorded in it.")
     item = root.add_item(ORIGINAL_ATTRIBUTES)
-    for tag, vr, text in (
-        (MODIFICATION_TIME, "DT", at.astimezone(UTC).strftime("%Y%m%d%H%M%S.%f+0000")),
-        (MODIFYING_SYSTEM, "LO", system),
-        (SOURCE, "LO", source),
-        (REASON, "CS", reason),
-    ):
-        item.put(tag, vr, _text(item, text[:64], vr))
+    for tag, vr, data in _event(system, at, source, reason, item.encodings, item.form.order):
+        item.put(tag, vr, data)
     wrong = _prior(original, sorted(tags), item.add_item(MODIFIED_ATTRIBUTES))
     if wrong:
         item.own[NONCONFORMING] = Sequence([], changed=True)
@@ -66,12 +62,28 @@ def record(
             _nonconforming(item.add_item(NONCONFORMING), original, tag)
 
 
-def _text(item: Node, text: str, vr: str) -> bytes:
+@lru_cache(maxsize=64)
+def _event(
+    system: str, at: datetime, source: str, reason: str, codecs: Encodings | None, order: str
+) -> tuple[tuple[int, str, bytes], ...]:
+    """What an item says of the modification itself, as (tag, VR, value bytes): the same for all images of a batch."""
+    return tuple(
+        (tag, vr, _text(text[:64], vr, codecs, order))
+        for tag, vr, text in (
+            (MODIFICATION_TIME, "DT", at.astimezone(UTC).strftime("%Y%m%d%H%M%S.%f+0000")),
+            (MODIFYING_SYSTEM, "LO", system),
+            (SOURCE, "LO", source),
+            (REASON, "CS", reason),
+        )
+    )
+
+
+def _text(text: str, vr: str, codecs: Encodings | None, order: str) -> bytes:
     values = (text,) if text else ()
     try:
-        return encode_values(values, vr, item.encodings, item.form.order)
+        return encode_values(values, vr, codecs, order)
     except UnicodeError:
-        return encode_values([v.encode("ascii", "replace").decode() for v in values], vr, UTF8, item.form.order)
+        return encode_values([v.encode("ascii", "replace").decode() for v in values], vr, UTF8, order)
 
 
 def _with_company(original: Level, touched: set[int]) -> set[int]:
@@ -139,7 +151,7 @@ def _nonconforming(item: Node, original: Level, tag: int) -> None:
     item.put(SELECTOR_VALUE_NUMBER, "US", encode_values(("0",), "US", None, order))
     creator = original.creator_of(tag) if tag & 0x10000 else ""
     if creator:
-        item.put(SELECTOR_CREATOR, "LO", _text(item, creator, "LO"))
+        item.put(SELECTOR_CREATOR, "LO", _text(creator, "LO", item.encodings, order))
     item.put(NONCONFORMING_VALUE, "OB", original.raw(tag))
 
 

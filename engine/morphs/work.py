@@ -129,21 +129,22 @@ class Work:
         Raises Hold when a value is not allowed (unless lenient, which warns) or cannot be written at all.
         """
         node, tag = place.node, place.tag
-        vr = self._vr_for(place, vr)
+        now = node.vr(tag) if tag in node else None
+        vr = self._vr_for(place, vr, now or "")
         if vr in BINARY or vr == "SQ":
             raise Hold(f"{place.trail} holds {'items' if vr == 'SQ' else 'bytes'} (VR {vr}): it takes no text.")
         if vr in SINGLE and len(values) > 1:
             values = ("\\".join(values),)
         self._check(place, values, vr)
         before = self.shown(place)
-        if tag in node and tuple(values) == tuple(str(v) for v in node.values(tag)) and vr == node.vr(tag):
+        if vr == now and [*values] == [str(v) for v in node.values(tag)]:
             return
         if tag == CHARACTER_SET and node is self.root:
             self._turn(tuple(values) or ("ISO_IR 6",))
             return
         data = self._encode(place, values, vr)
         if tag in node and vr == node.vr(tag) and node.raw(tag) == data:
-            return
+            return  # looked up anew: turning to another character set may have written it
         node.put(tag, vr, data)
         self.note(place, before, vr)
 
@@ -232,12 +233,14 @@ class Work:
         if self.shown(place) != before:
             self.note(place, before, "CS")
 
-    def _vr_for(self, place: Place, given: str) -> str:
+    def _vr_for(self, place: Place, given: str, now: str) -> str:
+        """The VR to write with: `given` by the morph, or that of the element `now`, as the dictionary allows."""
         node, tag = place.node, place.tag
-        now = node.vr(tag) if tag in node else ""
         if tag & 0x10000:
             return given or (now if now not in ("", "UN") else _private_vr(node, tag))
         known = public(tag)
+        if known and known.vr == now:
+            return now
         choices = known.vr.split(" or ") if known else []
         if now in choices:
             return now

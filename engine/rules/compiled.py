@@ -59,6 +59,10 @@ class Node:
         """The parts that decided, each with the value seen: "Modality eq CT: is MR"."""
         raise NotImplementedError
 
+    def paths(self) -> set[TagPath]:
+        """Every tag path that it may look at."""
+        raise NotImplementedError
+
 
 class _Tag(Node):
     __slots__ = ("key", "leaf", "path", "words")
@@ -81,6 +85,9 @@ class _Tag(Node):
             shown = seen.shown[self.key] = _shown(seen.find(self.key, self.path))
         return [f"{self.words}: {shown}"]
 
+    def paths(self) -> set[TagPath]:
+        return {self.path}
+
 
 class _Sender(Node):
     __slots__ = ("field", "test", "words")
@@ -96,6 +103,9 @@ class _Sender(Node):
     def reasons(self, seen: Seen) -> list[str]:
         value = getattr(seen.association, self.field)
         return [f"{self.words}: {f'is {_cut(value)}' if value else 'missing'}"]
+
+    def paths(self) -> set[TagPath]:
+        return set()
 
 
 class _All(Node):
@@ -116,6 +126,9 @@ class _All(Node):
                 return node.reasons(seen)
         return [reason for node in self.nodes for reason in node.reasons(seen)]
 
+    def paths(self) -> set[TagPath]:
+        return {path for node in self.nodes for path in node.paths()}
+
 
 class _Any(Node):
     __slots__ = ("nodes",)
@@ -135,6 +148,9 @@ class _Any(Node):
                 return node.reasons(seen)
         return [reason for node in self.nodes for reason in node.reasons(seen)]
 
+    def paths(self) -> set[TagPath]:
+        return {path for node in self.nodes for path in node.paths()}
+
 
 class _Not(Node):
     __slots__ = ("node",)
@@ -147,6 +163,9 @@ class _Not(Node):
 
     def reasons(self, seen: Seen) -> list[str]:
         return [f"not {reason}" for reason in self.node.reasons(seen)]
+
+    def paths(self) -> set[TagPath]:
+        return self.node.paths()
 
 
 class Compiler:

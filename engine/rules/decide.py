@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import NamedTuple
 
 from engine.dicom.header import Header
+from engine.dicom.paths import TagPath
 from engine.errors import Hold, Invalid, Problem
 from engine.model import Association, Change, Gather, Verdict
 from engine.rules.compiled import Compiler, Node, Seen
+from engine.rules.memo import Memo
 from engine.rules.model import Changes, GatherLevel, Mode, Rule, Ruleset, Schedule, State
 
 __all__ = ["Branch", "Changer", "Decision", "Rulebook"]
+
+VERDICTS_KEPT = 20_000
+"""How many verdicts each ruleset remembers: some MB at most."""
 
 Changer = Callable[[Rule, Header], tuple[Header, tuple[Change, ...], tuple[str, ...]]]
 """Applies a rule's morphs: the header, its changes, and warnings, which join the reasons of the verdict.
@@ -77,7 +84,7 @@ def _ordered(ruleset: Ruleset) -> list[Rule]:
 
 
 class _Rule:
-    __slots__ = ("_association", "_schedule", "_sources", "_when", "destinations", "gather", "live", "rule", "ruleset")
+    __slots__ = ("_association", "_sources", "_when", "destinations", "gather", "live", "rule", "ruleset", "schedule")
 
     def __init__(self, ruleset: Ruleset, rule: Rule, schedules: dict[str, Schedule], compiler: Compiler) -> None:
         if rule.schedule is not None and rule.schedule not in schedules:
@@ -90,22 +97,24 @@ class _Rule:
         gathered = rule.gather is not GatherLevel.NONE
         self.gather = Gather(str(rule.gather), rule.quiet, rule.at_most) if gathered else None
         self._sources = frozenset(rule.sources)
-        self._schedule = schedules[rule.schedule] if rule.schedule is not None else None
+        self.schedule = schedules[rule.schedule] if rule.schedule is not None else None
         self._association: Node | None = None if rule.association is None else compiler.node(rule.association)
         self._when: Node | None = None if rule.when is None else compiler.node(rule.when)
 
     def verdict(self, matched: bool, reasons: Sequence[str]) -> Verdict:
         return Verdict(self.ruleset, self.rule.name, str(self.rule.state), matched, tuple(reasons), self.destinations)
 
+    def paths(self) -> set[TagPath]:
+        return set() if self._when is None else self._when.paths()
+
     def judge(self, seen: Seen) -> Verdict:
         """Whether all that the rule asks for holds, with the parts that decided. Cheap questions come first."""
         source, kind = seen.association.source, seen.association.source_kind
         if self._sources and source not in self._sources and kind not in self._sources:
             return self.verdict(False, [f"sources {', '.join(self.rule.sources)}: came from {source} ({kind})"])
-        if self._schedule is not None and not self._schedule.active(seen.received_at):
-            wall = seen.received_at.astimezone(self._schedule.zone)
-            shown = f"{wall:%a %Y-%m-%d %H:%M} {self._schedule.time_zone}"
-            return self.verdict(False, [f"schedule {self._schedule.name}: not on at {shown}"])
+        off_at = "" if self.schedule is None else self.schedule.off_at(seen.received_at)
+        if self.schedule is not None and off_at:
+            return self.verdict(False, [f"schedule {self.schedule.name}: not on at {off_at}"])
         reasons: list[str] = []
         for node in (self._association, self._when):
             if node is None:
@@ -116,22 +125,72 @@ class _Rule:
         return self.verdict(True, reasons or ["no condition: takes every instance"])
 
 
+class _Judged(NamedTuple):
+    """What the rules of a ruleset said of an instance as it was received, before any change was tried."""
+
+    verdicts: tuple[Verdict, ...]
+    matches: tuple[int, ...]
+    """Which of the rules matched."""
+
+
 class _Ruleset:
-    __slots__ = ("_chained", "_first", "_rules")
+    __slots__ = ("_chained", "_first", "_memo", "_rules")
 
     def __init__(self, ruleset: Ruleset, rules: Sequence[_Rule]) -> None:
         self._first = ruleset.mode is Mode.FIRST_MATCH
         self._chained = ruleset.changes is Changes.CHAINED
         self._rules = rules
+        paths = {path for rule in rules for path in rule.paths()}
+        schedules = {rule.schedule.name: rule.schedule for rule in rules if rule.schedule is not None}
+        self._memo: Memo[_Judged] = Memo(paths, schedules.values(), max(VERDICTS_KEPT // max(len(rules), 1), 1))
 
     def decide(
         self, seen: Seen, change: Changer, verdicts: list[Verdict], branches: list[Branch], shadows: list[Branch]
     ) -> None:
+        judged = None
+        if not self._chained:
+            with suppress(Exception):  # it comes again where each rule is asked in turn, and is told there
+                judged = self._judged(seen)
+        if judged is None:
+            self._ask_in_turn(seen, change, verdicts, branches, shadows)
+            return
+        first = len(verdicts)
+        verdicts += judged.verdicts
+        for n in judged.matches:
+            rule, verdict = self._rules[n], judged.verdicts[n]
+            verdicts[first + n], branch = (_apply if rule.live else _try)(rule, seen, change, (), verdict)
+            if branch is not None:
+                (branches if rule.live else shadows).append(branch)
+
+    def _judged(self, seen: Seen) -> _Judged:
+        """What the rules say, out of memory where all that they look at was seen before. Raises what a rule raises."""
+        key = self._memo.key(seen)
+        judged = None if key is None else self._memo.get(key)
+        if judged is None:
+            judged = self._judge(seen)
+            if key is not None:
+                self._memo.put(key, judged)
+        return judged
+
+    def _judge(self, seen: Seen) -> _Judged:
+        verdicts: list[Verdict] = []
+        taken = ""
+        for rule in self._rules:
+            verdict = _not_asked(rule, taken) if taken else rule.judge(seen)
+            verdicts.append(verdict)
+            if verdict.matched and rule.live and self._first:
+                taken = rule.rule.name
+        return _Judged(tuple(verdicts), tuple(n for n, verdict in enumerate(verdicts) if verdict.matched))
+
+    def _ask_in_turn(
+        self, seen: Seen, change: Changer, verdicts: list[Verdict], branches: list[Branch], shadows: list[Branch]
+    ) -> None:
+        """Rule by rule, each change made before the next rule is asked: in a chain it sees that change."""
         taken = ""
         changes: tuple[Change, ...] = ()
         for rule in self._rules:
             if taken:
-                verdicts.append(rule.verdict(False, [f"not asked: {taken} matched first"]))
+                verdicts.append(_not_asked(rule, taken))
                 continue
             verdict, branch = _apply(rule, seen, change, changes) if rule.live else _try(rule, seen, change, changes)
             verdicts.append(verdict)
@@ -147,10 +206,17 @@ class _Ruleset:
                 taken = rule.rule.name
 
 
-def _apply(rule: _Rule, seen: Seen, change: Changer, earlier: tuple[Change, ...]) -> tuple[Verdict, Branch | None]:
-    """A rule's verdict and, if it matches, its branch. `earlier`: the changes that the header already carries."""
+def _not_asked(rule: _Rule, taken: str) -> Verdict:
+    return rule.verdict(False, [f"not asked: {taken} matched first"])
+
+
+def _apply(
+    rule: _Rule, seen: Seen, change: Changer, earlier: tuple[Change, ...], judged: Verdict | None = None
+) -> tuple[Verdict, Branch | None]:
+    """A rule's verdict and, if it matches, its branch. `earlier`: the changes that the header already carries; `judged`:
+    the verdict where it is known already."""
     try:
-        verdict = rule.judge(seen)
+        verdict = judged or rule.judge(seen)
         if not verdict.matched:
             return verdict, None
         header, changes, warnings = change(rule.rule, seen.header) if rule.rule.morphs else (seen.header, (), ())
@@ -165,9 +231,11 @@ def _apply(rule: _Rule, seen: Seen, change: Changer, earlier: tuple[Change, ...]
     return verdict, Branch(rule.ruleset, rule.rule.name, header, earlier + changes, rule.destinations, rule.gather)
 
 
-def _try(rule: _Rule, seen: Seen, change: Changer, earlier: tuple[Change, ...]) -> tuple[Verdict, Branch | None]:
+def _try(
+    rule: _Rule, seen: Seen, change: Changer, earlier: tuple[Change, ...], judged: Verdict | None = None
+) -> tuple[Verdict, Branch | None]:
     """`_apply` for a rule in shadow: live traffic is not held for it."""
     try:
-        return _apply(rule, seen, change, earlier)
+        return _apply(rule, seen, change, earlier, judged)
     except Hold as hold:
         return rule.verdict(False, [f"it erred, and would have held the instance: {hold}"]), None

@@ -98,6 +98,12 @@ class Schedule(ConfigModel):
         """Whether it is on at a moment. `at` must know its time zone."""
         return self.on_wall(_aware(at).astimezone(self.zone))
 
+    def off_at(self, moment: datetime) -> str:
+        """"" while it is on, else the moment in words as the clocks of its zone show it."""
+        if self.active(moment):
+            return ""
+        return f"{moment.astimezone(self.zone):%a %Y-%m-%d %H:%M} {self.time_zone}"
+
     def on_wall(self, wall: datetime) -> bool:
         """Whether it is on when the clock of its zone shows this."""
         minute = wall.hour * 60 + wall.minute
