@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -250,8 +250,12 @@ def process_family(pid: int) -> list[int]:
     """The living processes that descend from `pid` (which must live), itself among them."""
     import psutil
 
-    parent = psutil.Process(pid)
-    return [pid, *(p.pid for p in parent.children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE)]
+    found = [pid]
+    for process in psutil.Process(pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # jobs end at any time
+            if process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+    return found
 
 
 @contextmanager

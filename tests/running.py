@@ -9,9 +9,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from engine.process import Child
 from tests.peers import free_port, process_family, wait_until
@@ -114,6 +116,30 @@ class Axiom:
     def family(self) -> list[int]:
         """The pids of `axiom up` and all that descend from it."""
         return process_family(self.pid)
+
+    def processes(self) -> dict[int, list[str]]:
+        """The command lines of the family, by pid; without those that have just ended."""
+        found = {}
+        for pid in self.family():
+            with suppress(psutil.Error):
+                found[pid] = psutil.Process(pid).cmdline()
+        return found
+
+    def forget_peaks(self) -> None:
+        """From now on `peaks` counts anew."""
+        for pid in self.family():
+            with suppress(OSError):
+                Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+    def peaks(self) -> dict[str, int]:
+        """The most memory that each process has had resident (VmHWM), in bytes."""
+        found = {}
+        for pid, line in self.processes().items():
+            with suppress(OSError, KeyError):
+                text = Path(f"/proc/{pid}/status").read_text()
+                status = dict(one.split(":", 1) for one in text.splitlines() if ":" in one)
+                found[f"{pid} {' '.join(line[1:5])}"] = int(status["VmHWM"].split()[0]) << 10
+        return found
 
     def cli(
         self, *args: str, check: bool = True, text: str | None = None, timeout: float = 120, **env: str

@@ -180,7 +180,7 @@ def test_a_route_goes_on_when_the_api_is_killed(place: Place) -> None:
     """It stands in the store, and the engine's pollers do it."""
     matches = place.query("orthanc")["matches"]
     route = place.route("orthanc", matches)
-    [api] = [pid for pid in place.axiom.family() if "api" in psutil.Process(pid).cmdline()]
+    [api] = [pid for pid, line in place.axiom.processes().items() if "api" in line]
     os.kill(api, signal.SIGKILL)
     wait_until(lambda: not psutil.pid_exists(api), 60, "the end of the API")
     wait_until(place.answers, 90, "the API to be there again")

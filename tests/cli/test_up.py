@@ -37,9 +37,9 @@ def _post(url: str, data: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def _named(pids: list[int], words: str) -> int:
+def _named(axiom: Axiom, words: str) -> int:
     """The process whose command line ends with these words."""
-    return next(pid for pid in pids if pid_alive(pid) and " ".join(psutil.Process(pid).cmdline()).endswith(words))
+    return next(pid for pid, line in axiom.processes().items() if " ".join(line).endswith(words))
 
 
 def test_it_says_where_everything_is_and_the_password_works(running: Axiom):
@@ -69,7 +69,7 @@ def test_the_home_and_the_socket_are_ours_alone(running: Axiom):
 
 
 def _valkey(axiom: Axiom) -> int:
-    return next(p for p in axiom.family() if "valkey-server" in psutil.Process(p).name())
+    return next(pid for pid, line in axiom.processes().items() if "valkey-server" in line[0])
 
 
 def test_doctor_says_that_all_is_well(running: Axiom):
@@ -96,9 +96,9 @@ def test_a_second_start_is_refused_with_the_first_ones_pid(running: Axiom):
 @pytest.mark.parametrize("name", ["api", "app", "engine"])
 def test_a_child_that_is_killed_is_started_again(running: Axiom, name: str):
     if name == "app":
-        victim = next(p for p in running.family() if "streamlit" in psutil.Process(p).cmdline())
+        victim = next(pid for pid, line in running.processes().items() if "streamlit" in line)
     else:
-        victim = _named(running.family(), f"-m engine {name}")
+        victim = _named(running, f"-m engine {name}")
     os.kill(victim, signal.SIGKILL)
     wait_until(lambda: f"{name} was ended by SIGKILL" in running.output, what="a word of why")
     wait_until(lambda: f"{name} started again" in running.output, 30)

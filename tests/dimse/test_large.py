@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 from pydicom import dcmread
 
@@ -67,19 +66,9 @@ def digest(path: Path, behind: bytes = b"") -> str:
 @pytest.fixture
 def measured(axiom: Axiom) -> Iterator[Axiom]:
     before = axiom.cli("config", "export").stdout
-    for pid in axiom.family():
-        Path(f"/proc/{pid}/clear_refs").write_text("5")  # its peak begins anew
+    axiom.forget_peaks()
     yield axiom
     axiom.apply(before)
-
-
-def peaks(axiom: Axiom) -> dict[str, int]:
-    """The most memory that each process has had resident since its peak began anew, in bytes."""
-    found = {}
-    for pid in axiom.family():
-        status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line)
-        found[f"{pid} {' '.join(psutil.Process(pid).cmdline()[1:5])}"] = int(status["VmHWM"].split()[0]) << 10
-    return found
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak is read from /proc")
@@ -110,7 +99,7 @@ def test_a_large_image_comes_and_goes_and_is_never_in_memory(
     pixels = b"\xe0\x7f\x10\x00OW\0\0" + (megabytes << 20).to_bytes(4, "little")
     assert digest(changed, pixels) == digest(image, pixels)
     assert dcmread(changed, stop_before_pixels=True).InstitutionName == "Axiom Hospital"
-    memory = peaks(axiom)
+    memory = axiom.peaks()
     assert len(memory) > 4, memory
     assert max(memory.values()) < LARGEST_MEMORY, json.dumps(memory, indent=1)
     print(f"{megabytes} MB in {seconds:.0f} s; peaks in MB: {sorted(size >> 20 for size in memory.values())}")

@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Iterator
 
-import psutil
 import pytest
 
 from tests.peers import wait_until
@@ -31,8 +30,7 @@ def polling(axiom: Axiom, pacs: str) -> Iterator[Axiom]:
 
 
 def poll_workers(axiom: Axiom) -> list[int]:
-    family = [psutil.Process(pid) for pid in axiom.family()]
-    return [p.pid for p in family if "engine.jobs.worker" in p.cmdline() and "poll" in p.cmdline()]
+    return [pid for pid, line in axiom.processes().items() if "engine.jobs.worker" in line and "poll" in line]
 
 
 def test_polled_studies_go_through_the_rules(polling: Axiom, pacs: str) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 from dicomweb_client.api import DICOMwebClient
 from dicomweb_client.session_utils import create_session_from_user_pass
@@ -191,15 +190,6 @@ class Large:
             yield frame
 
 
-def peak(axiom: Axiom) -> dict[str, int]:
-    """The most memory that each process has had resident since `forget_peaks`."""
-    found = {}
-    for pid in axiom.family():
-        status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line)
-        found[f"{pid} {' '.join(psutil.Process(pid).cmdline()[1:5])}"] = int(status["VmHWM"].split()[0]) << 10
-    return found
-
-
 def send(site: Site, image: Large) -> None:
     def multipart() -> Iterator[bytes]:
         yield b"--x\r\nContent-Type: application/dicom\r\n\r\n"
@@ -214,7 +204,7 @@ def send(site: Site, image: Large) -> None:
     wait_until(arrived.is_file, 300, "the image at its destination")
     with arrived.open("rb") as f:
         assert hashlib.file_digest(f, "sha256").hexdigest() == image.digest.hexdigest()
-    memory = peak(site.axiom)
+    memory = site.axiom.peaks()
     api = {name: size for name, size in memory.items() if " api" in name}
     assert len(api) == 1, memory
     assert max(api.values()) < LARGEST_MEMORY, json.dumps(memory, indent=1)
