@@ -22,6 +22,7 @@ from tests.peers import CI, accepts, free_port, need, wait_until
 __all__ = ["VERSION", "Receiver", "installed", "receiver", "store"]
 
 VERSION = "0.3.3"
+AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 SCRIPT = Path(__file__).with_suffix(".cjs")
 
 
@@ -39,7 +40,9 @@ def installed() -> Path:
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache) as folder:
         argv = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", folder, f"dcmjs-dimse@{VERSION}"]
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False, cwd=folder)
+        # Node knows only the authorities that came with it; the machine's own may be needed on the way to the registry.
+        env = {"NODE_EXTRA_CA_CERTS": str(AUTHORITIES)} if AUTHORITIES.is_file() else {}
+        done = subprocess.run(argv, env=env | os.environ, capture_output=True, text=True, timeout=300, check=False, cwd=folder)
         if done.returncode or not _is_whole(Path(folder) / "node_modules"):
             words = f"dcmjs-dimse {VERSION} could not be installed from the npm registry: {done.stderr[-500:]}"
             pytest.fail(words) if CI else pytest.skip(words)
