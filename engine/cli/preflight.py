@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import psutil
 
 from engine.cli.show import operator
+from engine.durable import replace_file
 from engine.errors import AxiomError
 from engine.process import Child, LockHeld, OwnerLock, process_token, token_alive
 
@@ -69,10 +70,7 @@ def note_children(settings: Settings, children: Iterable[Child]) -> None:
         with contextlib.suppress(ProcessLookupError):
             if child.pid is not None:
                 tokens.append(process_token(child.pid))
-    file = settings.run_dir / "children.json"
-    tmp = file.with_suffix(".tmp")
-    tmp.write_text(json.dumps(tokens), encoding="utf-8")
-    tmp.replace(file)
+    replace_file(settings.run_dir / "children.json", json.dumps(tokens).encode())
 
 
 def end_left_overs(settings: Settings, patience: float = 5.0) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from engine.dicom.content import Content, Slice
+from engine.durable import write_all
 
 __all__ = ["BusyError", "OtherBytesError", "Placed", "Tree"]
 
@@ -214,7 +215,7 @@ def _write(fd: int, content: Content) -> None:
         if isinstance(piece, Slice):
             _copy(fd, piece)
         else:
-            _write_all(fd, piece)
+            write_all(fd, piece)
 
 
 def _clone(fd: int, content: Content) -> bool:
@@ -254,14 +255,8 @@ def _copy(fd: int, piece: Slice) -> None:
                 chunk = os.pread(source, min(1 << 20, end - at), at)
                 if not chunk:
                     raise EOFError(f"{piece.path.name} ends before its slice does ({end - at} bytes are missing)")
-                _write_all(fd, chunk)
+                write_all(fd, chunk)
                 done = len(chunk)
             at += done
     finally:
         os.close(source)
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]

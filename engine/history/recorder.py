@@ -22,6 +22,7 @@ from typing import Any
 
 import orjson
 
+from engine.durable import write_all
 from engine.history.columns import VIEWS
 
 __all__ = ["Recorder"]
@@ -101,7 +102,7 @@ class Recorder:
         try:
             start = os.fstat(fd).st_size
             try:
-                _write_all(fd, lines)
+                write_all(fd, lines)
             except OSError:
                 os.ftruncate(fd, start)  # a full disk may have taken a part: all or nothing
                 raise
@@ -143,13 +144,6 @@ def _utc(view: str, name: str, value: Any) -> Any:
     if value.tzinfo is None:
         raise ValueError(f"The time in {view}.{name} has no zone.")
     return value.astimezone(UTC)
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    """One append; the kernel takes it whole, save on a full disk (or beyond 2 GB), where the rest raises."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
 
 
 def _line(row: dict[str, Any]) -> bytes:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 import orjson
 
 from engine.connection.expiry import look, users_of
+from engine.durable import replace_file
 from engine.jobs.context import Context
 
 __all__ = ["watch_certificates"]
@@ -42,6 +43,4 @@ def watch_certificates(context: Context) -> None:
         if now - keep[text] >= SAY_EVERY:
             log.warning("certificate of %s", text)
             keep[text] = now
-    new = file.with_suffix(".tmp")
-    new.write_bytes(orjson.dumps({"certificates": [asdict(one) for one in found], "said": keep}))
-    new.rename(file)
+    replace_file(file, orjson.dumps({"certificates": [asdict(one) for one in found], "said": keep}))

@@ -17,7 +17,7 @@ from pathlib import Path
 import orjson
 
 from engine.channels.base import Channel, Message
-from engine.durable import write_durably
+from engine.durable import replace_file, write_durably
 from engine.errors import Permanent, Retry
 from engine.security.outward import Outward
 
@@ -123,10 +123,7 @@ class MessageOutbox:
 
     def _note(self, name: str, words: str) -> None:
         """What the channel said last, for the status."""
-        file = self._folder / name / "said"
-        tmp = file.with_name("said.tmp")
-        tmp.write_text(words, encoding="utf-8")
-        tmp.replace(file)
+        replace_file(self._folder / name / "said", words.encode())
 
     def _drop_all(self, name: str) -> None:
         """The channel is not configured any more: what waited for it was for nobody."""

@@ -11,6 +11,7 @@ from types import FrameType
 
 import orjson
 
+from engine.durable import replace_file
 from engine.errors import AxiomError
 from engine.jobs.context import Context, current
 from engine.jobs.listeners import Listeners, wanted_sources
@@ -151,11 +152,8 @@ class Supervisor:
 
     def _say(self) -> None:
         """Our own heartbeat, for the status page and `axiom doctor`."""
-        file = self.settings.run_dir / "engine.json"
-        tmp = file.with_suffix(".tmp")
         workers = [{"name": w.name, "pid": w.pid, "state": w.state, "ended": w.ended} for w in self.workers]
-        tmp.write_bytes(orjson.dumps({"beat": time.time(), "workers": workers}))
-        tmp.rename(file)
+        replace_file(self.settings.run_dir / "engine.json", orjson.dumps({"beat": time.time(), "workers": workers}))
 
     def _end(self) -> None:
         """Listeners stop accepting, drains end between two instances; what does not end in time is killed: nothing is lost."""

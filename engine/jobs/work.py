@@ -11,6 +11,7 @@ from pathlib import Path
 
 import orjson
 
+from engine.durable import replace_file
 from engine.errors import AxiomError
 from engine.jobs import drains, house_work, polling
 from engine.jobs.context import current
@@ -83,9 +84,7 @@ def _report(
         if stop_file.exists() or stopping.exists():
             stop.set()
         try:
-            tmp = file.with_suffix(".tmp")
-            tmp.write_bytes(orjson.dumps(dict(status) | {"beat": time.time()}, default=str))
-            tmp.rename(file)
+            replace_file(file, orjson.dumps(dict(status) | {"beat": time.time()}, default=str))
         except OSError:
             log.warning("the status of the listener %s cannot be written", status.get("name"), exc_info=True)
         if over:

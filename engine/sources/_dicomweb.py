@@ -21,6 +21,7 @@ from engine.connection.multipart import MultipartError, Part, media_type, read_p
 from engine.dicom.dictionary import implicit_vr
 from engine.dicom.paths import TagPath
 from engine.dicom.vr import BINARY, NUMBERS
+from engine.durable import write_all
 from engine.errors import OutOfSpace, Permanent, Retry
 from engine.model import Incoming
 from engine.sources._query import Batches, Match, Progress, Query, QuerySource, Retrieved, patients_of
@@ -259,20 +260,14 @@ def _at_least(stream: Iterator[bytes], size: int) -> bytes:
 
 def _write(incoming: Incoming, first: bytes, stream: Iterator[bytes], stop: threading.Event) -> bool:
     """Whether it was written to its end; False: it was stopped."""
-    _write_all(incoming.fd, first)
+    write_all(incoming.fd, first)
     unflushed = len(first)
     for chunk in stream:
         if stop.is_set():
             return False
-        _write_all(incoming.fd, chunk)
+        write_all(incoming.fd, chunk)
         unflushed += len(chunk)
         if unflushed >= _FLUSH_EVERY:  # so that the commit of a huge instance does not have to do it all
             os.fdatasync(incoming.fd)
             unflushed = 0
     return True
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]

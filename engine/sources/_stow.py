@@ -29,6 +29,7 @@ from engine.dicom.store_response import (
     Stored,
     StoreResponse,
 )
+from engine.durable import write_all
 from engine.errors import AxiomError, Hold, OutOfSpace, Refuse
 from engine.model import Association, Incoming, Intake, OpenBatch
 
@@ -149,13 +150,13 @@ class Reception:
 
     def _write(self, fd: int, first: bytes, stream: Iterator[bytes]) -> int:
         """How many bytes the instance has."""
-        _write_all(fd, first)
+        write_all(fd, first)
         size = flushed = _HEAD + len(first)
         for chunk in stream:
             size += len(chunk)
             if size > self._largest:
                 raise TooLarge(f"larger than this source takes ({self._largest >> 20} MB)", CANNOT_UNDERSTAND)
-            _write_all(fd, chunk)
+            write_all(fd, chunk)
             if size - flushed >= _FLUSH_EVERY:
                 os.fdatasync(fd)
                 flushed = size
@@ -228,12 +229,6 @@ def _first(stream: Iterator[bytes]) -> bytes:
     while len(first) < _FIRST and (chunk := next(stream, None)) is not None:
         first += chunk
     return first
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
 
 
 def _drain(stream: Iterator[bytes]) -> None:

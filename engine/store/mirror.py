@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from engine.durable import replace_file
 from engine.history.recorder import Recorder
 from engine.store.audit import Audit
 
@@ -30,7 +31,5 @@ def mirror_audit(audit: Audit, recorder: Recorder, marker: Path) -> int:
         recorder.write("audit", lines, replayed=True, sync=True)
         last = rows[-1].id
         written += len(rows)
-        tmp = marker.with_name(f"{marker.name}.tmp")
-        tmp.write_text(str(last))
-        tmp.replace(marker)
+        replace_file(marker, str(last).encode())
     return written
