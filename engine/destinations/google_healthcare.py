@@ -14,8 +14,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from engine.connection.credentials import Authentication
-from engine.connection.http import HttpClient, HttpSettings
+from engine.connection.google_store import GoogleDicomStore
+from engine.connection.http import HttpClient
 from engine.connection.probe import Step, reach, try_steps
 from engine.connection.tls import TlsClient
 from engine.destinations._store_response import Failed
@@ -27,43 +27,27 @@ from engine.security.secret_references import SecretReference
 
 __all__ = ["GoogleHealthcare"]
 
-SCOPE = "https://www.googleapis.com/auth/cloud-healthcare"
 PROCESSING_FAILURE = 0x0110
 _DIFFERS = ("already exists", "checksum mismatch")
 """How Google's detail says that other bytes stand under these UIDs."""
 
 
-class GoogleHealthcare(Destination):
+class GoogleHealthcare(GoogleDicomStore, Destination):
     """A DICOM store in Google Cloud."""
 
     label: ClassVar[str] = "Google Healthcare API"
     kind: Literal["google_healthcare"] = "google_healthcare"
 
-    project: str = Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9.:-]+$", examples=["radiology-prod"])
-    """The Google Cloud project."""
-    location: str = Field(min_length=1, max_length=63, pattern=r"^[a-z0-9-]+$", examples=["europe-west3"])
-    """The region of the dataset."""
-    dataset: str = Field(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9_.-]+$", examples=["imaging"])
-    """The dataset."""
-    dicom_store: str = Field(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9_.-]+$", examples=["archive"])
-    """The DICOM store in it."""
     service_account: SecretReference | None = Field(default=None, examples=["file:/run/secrets/google.json"])
     """Where the JSON key of a service account is that may write there (healthcare.dicomStores.dicomWebWrite); none: this
     machine's own identity (application default credentials)."""
     same_uids: Literal["refuse", "replace"] = "refuse"
     """When the store has another image of the same UIDs: refuse the new one, so that a person looks, or replace the
     older one (which needs the right to delete)."""
-    http: HttpSettings = HttpSettings()
-    """Time limits and proxy."""
     instances_per_request: int = Field(default=50, ge=1, le=1000)
     """The most images in one request."""
     megabytes_per_request: int = Field(default=200, ge=1, le=100_000)
     """The most megabytes in one request; an image that is larger goes alone. Google ends a request after an hour."""
-    endpoint: str = Field(
-        default="https://healthcare.googleapis.com", max_length=500, pattern=r"^https?://[^\s@/?#]+$",
-        examples=["https://healthcare.googleapis.com"],
-    )  # fmt: skip
-    """Google's address: another one for a private endpoint, or for trying things out."""
 
     def deliver(self, outgoing: Sequence[Outgoing], report: Report, stop: threading.Event) -> None:
         if not outgoing or stop.is_set():
@@ -76,7 +60,7 @@ class GoogleHealthcare(Destination):
             else:
                 report(receipt)
 
-        with self._client() as client:
+        with self.client() as client:
             limits = Limits(self.instances_per_request, self.megabytes_per_request << 20)
             StowSender(client, limits, tell, stop, _judge).send(outgoing)
             again = StowSender(client, Limits(1, 1), report, stop, _judge)
@@ -91,14 +75,9 @@ class GoogleHealthcare(Destination):
         steps = [*way, Step("authenticated", self._search), Step("write right", self._store)]
         return try_steps(steps)
 
-    def _client(self) -> HttpClient:
-        path = f"projects/{self.project}/locations/{self.location}/datasets/{self.dataset}/dicomStores/{self.dicom_store}"
-        sign_in = Authentication(method="google", service_account=self.service_account, scope=SCOPE)
-        return HttpClient(f"{self.endpoint}/v1/{path}/dicomWeb", sign_in, self.http)
-
     def _search(self) -> str:
         """Signing in is what is asked here: a store that may be written and not read answers 403, and knows us."""
-        with self._client() as client:
+        with self.client() as client:
             try:
                 client.request("GET", "studies", params={"limit": 1}, headers={"Accept": "application/dicom+json"})
             except Permanent as error:
@@ -108,7 +87,7 @@ class GoogleHealthcare(Destination):
             return "the DICOM store is there, and was searched"
 
     def _store(self) -> str:
-        with self._client() as client:
+        with self.client() as client:
             return empty_request(client)
 
 

@@ -12,8 +12,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from engine.connection.credentials import Authentication
-from engine.connection.http import HttpClient, HttpSettings
+from engine.connection.google_store import GoogleDicomStore
 from engine.connection.probe import Step, reach, try_steps
 from engine.connection.tls import TlsClient
 from engine.model import Intake, Tick
@@ -23,45 +22,29 @@ from engine.sources._query import Batches, Match, Progress, Query, QuerySource, 
 
 __all__ = ["GoogleHealthcare"]
 
-_SCOPE = "https://www.googleapis.com/auth/cloud-healthcare"
 _LARGEST_PAGE = {"study": 5000, "series": 5000, "instance": 50_000}
 
 
-class GoogleHealthcare(QuerySource):
+class GoogleHealthcare(GoogleDicomStore, QuerySource):
     """A DICOM store in Google Cloud."""
 
     label: ClassVar[str] = "Google Cloud Healthcare"
     kind: Literal["google_healthcare"] = "google_healthcare"
 
-    project: str = Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9.:-]+$", examples=["radiology-prod"])
-    """The Google Cloud project."""
-    location: str = Field(min_length=1, max_length=63, pattern=r"^[a-z0-9-]+$", examples=["europe-west3"])
-    """The region of the dataset."""
-    dataset: str = Field(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9_.-]+$", examples=["imaging"])
-    """The dataset."""
-    dicom_store: str = Field(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9_.-]+$", examples=["archive"])
-    """The DICOM store in it."""
     service_account: SecretReference | None = Field(default=None, examples=["file:/run/secrets/google.json"])
     """Where the JSON key of a service account is that may read there (healthcare.dicomStores.dicomWebRead); none: this
     machine's own identity (application default credentials)."""
-    endpoint: str = Field(
-        default="https://healthcare.googleapis.com", max_length=500, pattern=r"^https?://[^\s@/?#]+$",
-        examples=["https://healthcare.googleapis.com"],
-    )  # fmt: skip
-    """Google's address: another one for a private endpoint, or for trying things out."""
     look_first: bool = False
     """Metadata first: the headers are asked for, and a study is fetched only when a rule (live or in shadow) matches one of
     its images. A study that none matches stays there, counted as unmatched; a later rule gets it by a back-fill."""
-    http: HttpSettings = HttpSettings()
-    """Time limits and proxy."""
 
     def query(self, query: Query, stop: threading.Event) -> Iterator[Match]:
         size = min(self.page_size, _LARGEST_PAGE.get(query.level, self.page_size))
-        with self._client() as client:
+        with self.client() as client:
             yield from search(client, query, size, stop)
 
     def retrieve(self, match: Match, intake: Intake, stop: threading.Event, progress: Progress) -> Retrieved:
-        with self._client() as client, Batches(intake, self.association(match)) as batches:
+        with self.client() as client, Batches(intake, self.association(match)) as batches:
             return fetch(client, match, batches, stop, progress)
 
     @property
@@ -69,18 +52,8 @@ class GoogleHealthcare(QuerySource):
         return self.look_first
 
     def metadata(self, match: Match, stop: threading.Event) -> Iterator[Mapping[str, Any]]:
-        with self._client() as client:
+        with self.client() as client:
             yield from metadata(client, match)
 
     def check(self) -> list[Tick]:
         return try_steps([*reach(self.endpoint, self.http, TlsClient()), Step("query right", lambda: try_query(self))])
-
-    @property
-    def base(self) -> str:
-        """The store's DICOMweb root."""
-        place = f"projects/{self.project}/locations/{self.location}/datasets/{self.dataset}/dicomStores/{self.dicom_store}"
-        return f"{self.endpoint.rstrip('/')}/v1/{place}/dicomWeb"
-
-    def _client(self) -> HttpClient:
-        signed = Authentication(method="google", service_account=self.service_account, scope=_SCOPE)
-        return HttpClient(self.base, signed, self.http)
