@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,22 +42,6 @@ FILES = {
     "1.3": instance("1.3", modality="MR"),  # no rule wants it
     "1.4": b"\x08\x00\x16\x00UI\xff\xff this is no data set",  # cannot be read
 }
-
-@pytest.fixture(autouse=True)
-def clean() -> Iterator[None]:
-    Sink.given.clear()
-    Sink.answer = None
-    yield
-    Sink.given.clear()
-
-
-@pytest.fixture
-def memory_path() -> Iterator[Path]:
-    """A folder in memory where there is one: some 300 roads are gone, and none of them needs a real disk's fsync."""
-    base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with tempfile.TemporaryDirectory(dir=base, prefix="axiom-test-") as folder:
-        yield Path(folder)
-
 
 def go(road: Road) -> None:
     road.sweep()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -35,15 +34,6 @@ def configuration(**sink: Any) -> dict[str, Any]:
             {"name": "m", "priority": 1, "rules": [{"name": "all", "priority": 1, "destinations": ["peer", "other"]}]}
         ],
     }
-
-
-@pytest.fixture(autouse=True)
-def clean() -> Iterator[None]:
-    Sink.given.clear()
-    Sink.answer = None
-    yield
-    Sink.given.clear()
-    Sink.answer = None
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,6 @@ import pytest
 from engine.model import Outcome, Receipt
 from engine.spool.seen import Seen
 from tests.flow.road import Road, Sink, instance, receive
-
-
-@pytest.fixture(autouse=True)
-def clean() -> Iterator[None]:
-    Sink.given.clear()
-    Sink.answer = None
-    yield
-    Sink.given.clear()
-    Sink.answer = None
 
 
 def configuration(

@@ -6,7 +6,6 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,6 @@ from engine.model import Outcome, Receipt
 from engine.spool.gathering import Gathering
 from tests.flow.fuse import CrashError, Fuse
 from tests.flow.road import SENDER, Road, Sink, instance, receive, split
-from tests.flow.test_crash_points import memory_path
-
-__all__ = ["memory_path"]
-
-STUDY = "1.2.826.9"
 
 
 def configuration(**gather: Any) -> dict[str, Any]:
@@ -36,15 +30,6 @@ def configuration(**gather: Any) -> dict[str, Any]:
 
 
 CHANGING = configuration(morphs=[{"kind": "prepend", "tag": "PatientID", "value": "H-"}])
-
-
-@pytest.fixture(autouse=True)
-def clean() -> Iterator[None]:
-    Sink.given.clear()
-    Sink.answer = None
-    yield
-    Sink.given.clear()
-    Sink.answer = None
 
 
 def send(road: Road, *uids: str, **association: Any) -> None:
