@@ -46,9 +46,10 @@ class Repetitions:
             return sight, again, Action.SEND_AGAIN
         action = self._policy.action(again)
         if action is Action.HOLD:
+            first = f"first in batch {earlier.place.partition('/')[0]}{f', {_when(earlier)}' if earlier.at else ''}"
             raise Hold(
-                f"It was received before and comes again {again.words} (first in batch {earlier.place.partition('/')[0]}"
-                f"{_when(earlier)}): the source {self._source} holds such duplicates. Retry it to send it, or discard it."
+                f"It was received before and comes again {again.words} ({first}): the source {self._source} holds such "
+                "duplicates. Retry it to send it, or discard it."
             )
         if action is Action.SKIP and again is Again.SAME_BYTES and not sight.surely_same(earlier):
             action = Action.SEND_AGAIN  # the earlier one was not compared to its last byte: nothing is dropped on a guess
@@ -56,7 +57,7 @@ class Repetitions:
 
 
 def _when(sight: Sight) -> str:
-    return f", {datetime.fromtimestamp(sight.at, UTC):%Y-%m-%d %H:%M} UTC" if sight.at else ""
+    return f"{datetime.fromtimestamp(sight.at, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def settle_repetitions(
@@ -74,14 +75,14 @@ def settle_repetitions(
         action = destination.duplicates.action(again) if again is not None else Action.SEND_AGAIN
         if earlier is None or again is None or action is Action.SEND_AGAIN:
             rest.append(item)
-        elif action is Action.HOLD:
-            words = f"Held: {destination.name} has it since{_when(earlier)[1:]}, and it comes again {again.words}."
-            ledger.receipt(Receipt(item.index, Outcome.REFUSED, "duplicate", words))
+            continue
+        words = f"{destination.name} has it since {_when(earlier)}, and it comes again {again.words}."
+        if action is Action.HOLD:
+            ledger.receipt(Receipt(item.index, Outcome.REFUSED, "duplicate", f"Held: {words}"))
         elif again is Again.SAME_BYTES and not sight.surely_same(earlier):
             rest.append(item)
         else:
-            words = f"Skipped: {destination.name} has it since{_when(earlier)[1:]}, and it comes again {again.words}."
-            ledger.receipt(Receipt(item.index, Outcome.CONFIRMED, "skipped", words))
+            ledger.receipt(Receipt(item.index, Outcome.CONFIRMED, "skipped", f"Skipped: {words}"))
     return rest
 
 

@@ -16,7 +16,7 @@ from engine.spool.intake import SpoolIntake
 from engine.spool.spool import Spool
 from engine.store import Store
 
-__all__ = ["Context", "current"]
+__all__ = ["Context", "current", "open_intake"]
 
 
 class Context:
@@ -58,19 +58,23 @@ class Context:
         return self._decider
 
     def intake(self) -> SpoolIntake:
-        return self.spool.intake(
-            max_instances=self.settings.batch_instances,
-            min_free_bytes=self.settings.min_free_mb << 20,
-            on_ready=self._wake_routing,
-        )
-
-    def _wake_routing(self) -> None:
-        self.wake("route")
+        return open_intake(self.spool, self.settings, self.wake)
 
     @property
     def stopping(self) -> Path:
         """Stands while the engine is being stopped: drains and listeners look for it."""
         return self.settings.run_dir / "stopping"
+
+
+def open_intake(spool: Spool, settings: Settings, wake: Wake) -> SpoolIntake:
+    """The spool's front door as the settings have it: what is ready wakes routing."""
+
+    def ready() -> None:
+        wake("route")
+
+    return spool.intake(
+        max_instances=settings.batch_instances, min_free_bytes=settings.min_free_mb << 20, on_ready=ready
+    )
 
 
 @functools.cache

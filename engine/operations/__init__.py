@@ -15,6 +15,7 @@ from engine.configuration import Configuration
 from engine.crosswalk.cache import Cache
 from engine.history.reader import Reader
 from engine.history.recorder import Recorder
+from engine.jobs.context import open_intake
 from engine.jobs.queues import Wake
 from engine.model import Association
 from engine.operations import boxes, browser, crosswalk, deliveries, gatherings, inquiry, status, story, trial
@@ -64,14 +65,7 @@ class Operations:
 
     def intake(self) -> SpoolIntake:
         """The spool's front door, for what comes in through the API."""
-        return self.spool.intake(
-            max_instances=self.settings.batch_instances,
-            min_free_bytes=self.settings.min_free_mb << 20,
-            on_ready=self._wake_routing,
-        )
-
-    def _wake_routing(self) -> None:
-        self.wake("route")
+        return open_intake(self.spool, self.settings, self.wake)
 
     def store_door(self, user: str, address: str) -> StoreDoor:
         """The source that takes a sender's store request. Raises Missing, Denied, Retry, OutOfSpace."""

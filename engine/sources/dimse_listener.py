@@ -7,13 +7,12 @@ A700 and the association stays usable. Bytes are kept as they came; nothing is d
 from __future__ import annotations
 
 import errno
-import ipaddress
 import socket
 import threading
 from datetime import UTC, datetime
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from engine.component import AETitle
 from engine.connection.tls import TlsServer, secured
@@ -25,23 +24,13 @@ from engine.dicom.network.uids import IMPLICIT_LITTLE_ENDIAN, VERIFICATION
 from engine.dicom.network.wire import ConnectionLost
 from engine.errors import Permanent, Retry
 from engine.model import Intake, Tick
+from engine.sources._addresses import IpRange
 from engine.sources._dimse_server import DimseServer
 from engine.sources.base import Source, SourceStatus
 
 __all__ = ["DimseListener"]
 
 _BACKLOG = 1024
-
-
-def _network(text: str) -> str:
-    try:
-        ipaddress.ip_network(text)
-    except ValueError as e:
-        raise ValueError(f"{e}. Write an address or a range like 10.1.0.0/16 or fd00::/8.") from e
-    return text
-
-
-IpRange = Annotated[str, AfterValidator(_network)]
 
 
 class DimseListener(Source):

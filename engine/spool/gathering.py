@@ -153,7 +153,8 @@ class Gatherings:
         found = []
         for folder in subfolders(self._open):
             try:
-                found.append((_read(folder).due, _read(folder)))
+                gathering = _read(folder)
+                found.append((gathering.due, gathering))
             except FileNotFoundError:
                 continue  # ended, or only now being made
         return [gathering for _, gathering in sorted(found, key=lambda pair: pair[0])]
