@@ -26,7 +26,7 @@ import engine.morphs
 from engine.component import kinds
 from engine.dicom.header import Header
 from engine.dicom.paths import TagPath
-from engine.morphs.apply import change
+from engine.morphs.apply import Event, change
 
 LEAVES = ["Modality", "PatientID", "StationName", "SliceThickness", "BodyPartExamined"]
 AT = datetime.now(UTC)
@@ -84,7 +84,7 @@ def main() -> None:
     def ours(path: Path, record: bool) -> None:
         header = Header.read(path)
         decided(header)
-        changed = change(header, chain, original_attributes=record, system="AXIOM", at=AT)
+        changed = change(header, chain, Event(record, "AXIOM", AT))
         assert changed.header.data_set.length
 
     def theirs(path: Path, stop: bool) -> None:

@@ -4,8 +4,9 @@
 
 20 rules of 5 leaves and 4 changes with the real rulebook and morphs, against dcmread, the same changes and save_as, each
 on the next image of many. Once the images are those of one series: UIDs, numbers, positions, times and pixels differ from
-image to image, and what rules ask mostly does not, so that the rulebook remembers its verdicts. And once each image is of
-another patient, and every rule is asked anew: the dearest case.
+image to image, and what rules ask and morphs change mostly does not, so that verdicts, changes and layouts are remembered
+(`engine/rules/memo.py`, `engine/morphs/memo.py`, `engine/dicom/layout.py`). And once each image is of another patient, and
+every rule is asked anew: the dearest case.
 Each leaves on disk what it has to leave there, without fsync: we the new header bytes (the plan's blob, whose references to
 the received file stand for the pixel data), pydicom the file. Rounds alternate, and the median of their ratios is what
 counts: that of a series, 15 wanted. The same into memory, by processor time, is told beside it: what the file system does
@@ -32,10 +33,12 @@ from benchmarks.header_edit import ct
 from engine.configuration import load_configuration
 from engine.dicom.header import Header
 from engine.model import Association, Change
-from engine.morphs.apply import change
-from engine.rules.decide import Rulebook
+from engine.morphs.apply import Event
+from engine.morphs.memo import ChangeMemo
+from engine.rules.decide import Changer, Rulebook
 from engine.rules.model import Rule
 
+Made = tuple[Header, tuple[Change, ...], tuple[str, ...]]
 NOW = datetime.now(UTC)
 SENDER = Association("modalities", "dimse_listener", "CT01", "AXIOM", "10.1.2.3")
 MORPHS = [
@@ -101,19 +104,22 @@ def decide_and_change(folder: Path, what: str, paths: list[Path], rounds: int) -
     rulesets = load_configuration(document).rulesets
     folder.mkdir()
 
-    def arriving() -> Iterator[tuple[Rulebook, Path]]:
-        while True:
-            book = Rulebook(rulesets, [])  # anew, so that what comes round again is not what it remembers
-            yield from ((book, path) for path in paths)
+    event = Event(True, "AXIOM", NOW, SENDER.calling_ae)
 
-    def changer(rule: Rule, header: Header) -> tuple[Header, tuple[Change, ...], tuple[str, ...]]:
-        changed = change(header, rule.morphs, original_attributes=True, system="AXIOM", at=NOW)
-        return changed.header, changed.changes, changed.warnings
+    def arriving() -> Iterator[tuple[Rulebook, Changer, Path]]:
+        while True:
+            book, memo = Rulebook(rulesets, []), ChangeMemo()  # anew: what comes round again is not what they remember
+
+            def changer(rule: Rule, header: Header, memo: ChangeMemo = memo) -> Made:
+                changed = memo.change(header, rule.morphs, event)
+                return changed.header, changed.changes, changed.warnings
+
+            yield from ((book, changer, path) for path in paths)
 
     arrives, arrives_there = arriving(), itertools.cycle(paths)
 
     def ours() -> Header:
-        book, path = next(arrives)
+        book, changer, path = next(arrives)
         (branch,) = book.decide(Header.read(path), SENDER, NOW, changer).branches
         assert len(branch.changes) == 4
         return branch.header

@@ -23,6 +23,9 @@ class Crosswalks:
         self._digests = {m.name: m.digest(self._sources[m.source]) for m in maps}
         self._cache = cache
 
+    def has(self, name: str) -> bool:
+        return name in self._maps
+
     def map(self, name: str) -> CrosswalkMap:
         """Raises Hold for one that is not there."""
         if name not in self._maps:
@@ -70,6 +73,9 @@ class Lookups:
         self._crosswalks = crosswalks
         self._known: dict[str, dict[Key, Answer]] = {}
         self._away: dict[str, Hold] = {}
+
+    def has(self, name: str) -> bool:
+        return self._crosswalks.has(name)
 
     def map(self, name: str) -> CrosswalkMap:
         """Raises Hold for one that is not there."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from engine.dicom.charset import DEFAULT, Encodings, encodings
@@ -12,13 +11,13 @@ from engine.dicom.decode import Value, decode
 from engine.dicom.encode import encode_values, pad
 from engine.dicom.level import CHARACTER_SET, Level
 from engine.dicom.paths import Step
+from engine.dicom.splice import spliced
 from engine.dicom.vr import LONG
 from engine.dicom.walk import IMPLICIT, Form
 from engine.errors import Hold
 
 __all__ = ["ItemNode", "Node", "Sequence", "Verbatim", "Written", "encode_element"]
 
-LENGTH_TO_END = 0x00080001
 UNDEFINED = 0xFFFFFFFF
 
 
@@ -209,7 +208,7 @@ class Node:
         raise Hold(f"Group {step.group:04X} has no free block for the private creator {step.creator}.")
 
     def element_bytes(self, tag: int) -> bytes:
-        """The whole element as it will be written."""
+        """The whole element as it will be written; b"" when there is none."""
         new = self.own.get(tag)
         if isinstance(new, Verbatim):
             return new.element
@@ -217,10 +216,8 @@ class Node:
             return encode_element(tag, new.vr, new.data, self.form)
         if isinstance(new, Sequence):
             return encode_element(tag, new.vr, self._sequence_bytes(new), self.form, undefined=new.undefined)
-        if tag in self.own or self.level is None:
-            return b""
-        entry = self.level.index[tag]
-        return self.level.source.read(entry[1], entry[4])
+        entry = None if tag in self.own or self.level is None else self.level.index.get(tag)
+        return self.level.source.read(entry[1], entry[4]) if entry and self.level else b""
 
     def _sequence_bytes(self, sequence: Sequence) -> bytes:
         pack = (IMPLICIT if sequence.vr == "UN" else self.form).tag_length.pack
@@ -242,65 +239,11 @@ class Node:
         """The data set as pieces: new bytes, and what is long and untouched as ranges of the received file."""
         if self.level is None:
             return (self.content(),)
-        return tuple(_joined(self._runs(self.level)))
+        return spliced(self.level, self.news())
 
-    def _runs(self, level: Level) -> Iterator[bytes | Slice]:
-        bulk = level.bulk_start()
-        at = 0
-        for start, end, new in [*self._splices(level), (level.source.length, level.source.length, b"")]:
-            if at < min(start, bulk):
-                yield level.source.read(at, min(start, bulk))
-            if max(at, bulk) < start:
-                yield from level.source.cut(max(at, bulk), start)
-            yield new
-            at = end
-
-    def _splices(self, level: Level) -> list[tuple[int, int, bytes]]:
-        """What to replace: (from, to, new bytes), in the order of the bytes. Group lengths follow (PS3.5 7.2)."""
-        new = {tag: self.element_bytes(tag) for tag in sorted(self.own) if self.changed_tag(tag)}
-        if new and LENGTH_TO_END in level.index and LENGTH_TO_END not in self.own:
-            new[LENGTH_TO_END] = b""  # retired, and it would be wrong now
-        out: list[tuple[int, int, bytes]] = []
-        growth: dict[int, int] = {}
-        for tag, data in new.items():
-            entry = level.index.get(tag)
-            start, end = (entry[1], entry[4]) if entry else (level.place_of(tag),) * 2
-            out.append((start, end, data))
-            more = len(data) - (end - start)
-            for other, start, end in level.repeated():
-                if other == tag:
-                    out.append((start, end, b""))
-                    more -= end - start
-            growth[tag >> 16] = growth.get(tag >> 16, 0) + more
-        for group, more in growth.items():
-            if more and group << 16 in level.index:
-                out.extend(self._group_length(level, group, more))
-        out.sort(key=lambda splice: splice[:2])
-        return out
-
-    def _group_length(self, level: Level, group: int, more: int) -> Iterator[tuple[int, int, bytes]]:
-        tag = group << 16
-        if tag in self.own:
-            return
-        _, _, value, stop, _ = level.index[tag]
-        if stop - value == 4:
-            length = level.form.length.unpack(level.source.read(value, stop))[0] + more
-            yield value, stop, level.form.length.pack(max(length, 0))
-
-
-def _joined(pieces: Iterator[bytes | Slice]) -> Iterator[bytes | Slice]:
-    run: list[bytes] = []
-    for piece in pieces:
-        if isinstance(piece, bytes):
-            if piece:
-                run.append(piece)
-            continue
-        if run:
-            yield b"".join(run)
-        run = []
-        yield piece
-    if run:
-        yield b"".join(run)
+    def news(self) -> dict[int, bytes]:
+        """The elements that changed, whole, as they will be written; b"" for those that are gone."""
+        return {tag: self.element_bytes(tag) for tag in sorted(self.own) if self.changed_tag(tag)}
 
 
 def encode_element(tag: int, vr: str, data: bytes, form: Form, *, undefined: bool = False) -> bytes:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from engine.dicom.content import Content, Slice
+from engine.dicom.layout import Layout, Layouts
 from engine.dicom.level import Element, Level
 from engine.dicom.meta import IMPLICIT_SYNTAXES, Meta
 from engine.dicom.paths import TagPath
@@ -25,6 +26,7 @@ BIG_SYNTAX: Final = "1.2.840.10008.1.2.2"
 DEFLATED: Final = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
 LARGEST_INFLATED: Final = 1 << 29
 LARGEST_META: Final = 1 << 16
+_LAYOUTS: Final = Layouts()
 
 
 def form_of(transfer_syntax_uid: str) -> Form:
@@ -91,6 +93,9 @@ class Header:
     def _read(cls, path: Path, fd: int) -> Header:
         size = os.fstat(fd).st_size
         start = os.pread(fd, WINDOW, 0)
+        layout = _LAYOUTS.of(size, start)
+        if layout is not None:
+            return cls._alike(path, fd, size, start, layout)
         meta = Meta(start)
         while meta.end > len(start) - 8 and len(start) < min(size, LARGEST_META):
             start += os.pread(fd, WINDOW, len(start))
@@ -106,6 +111,30 @@ class Header:
             header._check()
         finally:
             source.fd = None
+        if header._source is source and len(start) <= WINDOW:  # not inflated
+            _LAYOUTS.note(size, start, meta, source, header.root.form, header.root.index)
+        return header
+
+    @classmethod
+    def _alike(cls, path: Path, fd: int, size: int, start: bytes, layout: Layout) -> Header:
+        """One that is written as an earlier one was."""
+        offset = layout.offset
+        meta = Meta(start, (layout.spans, offset))
+        data_set = Content((Slice(path, offset, size - offset),))
+        source = Source(data_set.pieces, [(0, start[offset:])])
+        source.elements = layout.elements
+        header = cls(path, size, offset, meta, data_set, source)
+        index = layout.index
+        if layout.rest is None:
+            source.stepped_over = layout.stepped_over
+        else:
+            source.fd = fd
+            try:
+                index = walk(source, layout.form, index, layout.rest)
+            finally:
+                source.fd = None
+        header._root = Level(source, layout.form, None, index)
+        header._check()
         return header
 
     def _check(self) -> None:

@@ -10,7 +10,7 @@ from engine.dicom.encode import pad
 from engine.dicom.level import Element
 from engine.errors import Hold
 
-__all__ = ["IMPLICIT_SYNTAXES", "Meta"]
+__all__ = ["GROUP_LENGTH", "IMPLICIT_SYNTAXES", "TRANSFER_SYNTAX", "Meta"]
 
 IMPLICIT_SYNTAXES: Final = frozenset({"1.2.840.10008.1.2", "1.2.840.113619.5.2"})
 TRANSFER_SYNTAX: Final = 0x00020010
@@ -27,14 +27,19 @@ class Meta:
 
     __slots__ = ("_elements", "end", "head", "spans")
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, known: tuple[dict[int, Span], int] | None = None) -> None:
         """`data` begins with the preamble and may go on with the data set; `end` tells where that begins.
 
+        known: `spans` and `end` of one that is written alike.
         When `end` is beyond `data`, more of the file is needed. Raises Hold for what is no DICOM file.
         """
-        self.spans: dict[int, Span] = {}
         self._elements: dict[int, Element] = {}
-        self.end = self._walk(data)
+        self.spans: dict[int, Span]
+        if known is not None:
+            self.spans, self.end = known
+        else:
+            self.spans = {}
+            self.end = self._walk(data)
         self.head = data[: self.end]
 
     def element(self, tag: int) -> Element | None:

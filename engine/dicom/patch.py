@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import zlib
 
-from engine.dicom.content import Content
+from engine.dicom.content import Content, Slice
 from engine.dicom.edit import Node
 from engine.dicom.file_meta import encode_head
 from engine.dicom.header import DEFLATED, Header
 from engine.dicom.meta import Meta
 from engine.dicom.source import Source
 
-__all__ = ["patched"]
+__all__ = ["IN_META", "patched", "with_pieces"]
 
-SOP_CLASS_UID, MEDIA_SOP_CLASS = 0x00080016, 0x00020002
-SOP_INSTANCE_UID, MEDIA_SOP_INSTANCE = 0x00080018, 0x00020003
+SOP_CLASS_UID, SOP_INSTANCE_UID = 0x00080016, 0x00080018
+IN_META = {SOP_CLASS_UID: 0x00020002, SOP_INSTANCE_UID: 0x00020003}
+"""The elements that stand in the file meta too, by the tag that they have there."""
 
 
 def patched(header: Header, root: Node, *, new_meta: bool = False) -> Header:
@@ -22,12 +23,16 @@ def patched(header: Header, root: Node, *, new_meta: bool = False) -> Header:
 
     new_meta: nothing of the received preamble and file meta is kept, as where these may tell who the patient is.
     """
-    pieces = root.pieces()
     meta = _meta_of(header, root) if new_meta else header.meta
-    for tag, in_meta in ((SOP_CLASS_UID, MEDIA_SOP_CLASS), (SOP_INSTANCE_UID, MEDIA_SOP_INSTANCE)):
+    for tag, in_meta in IN_META.items():
         if root.changed_tag(tag):
             values = root.values(tag)
             meta = meta.with_uid(in_meta, str(values[0]) if values else "")
+    return with_pieces(header, meta, root.pieces())
+
+
+def with_pieces(header: Header, meta: Meta, pieces: tuple[bytes | Slice, ...]) -> Header:
+    """The header of the same file with other file meta, and with these pieces as its data set."""
     data_set = Content(pieces)
     if header.transfer_syntax_uid in DEFLATED:
         data_set = Content((_deflate(data_set.read()),))

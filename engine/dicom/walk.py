@@ -8,13 +8,14 @@ delimiter stands between the two).
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from engine.dicom.source import Source
 from engine.dicom.vr import LONG, SHORT
 from engine.errors import Hold
 
-__all__ = ["BIG", "DEEPEST", "EXPLICIT", "IMPLICIT", "Entry", "Form", "Item", "items", "place", "sniff", "walk"]
+__all__ = ["BIG", "DEEPEST", "EXPLICIT", "IMPLICIT", "Entry", "Form", "Item", "heads_inside", "items", "place", "sniff", "walk"]
 
 Entry = tuple[str, int, int, int, int]
 
@@ -80,14 +81,15 @@ def sniff(data: bytes, form: Form) -> Form:
     return form
 
 
-def walk(source: Source, form: Form) -> dict[int, Entry]:
+def walk(source: Source, form: Form, known: Mapping[int, Entry] | None = None, at: int = 0) -> dict[int, Entry]:
     """Index a data set. The order of the keys is that of the bytes; of a tag that comes twice the last counts.
 
+    known: what stands before the place `at`, where the walk begins.
     Raises Hold, with the place, when the bytes are no data set or end too early.
     """
-    index: dict[int, Entry] = {}
-    at, total = 0, source.length
-    base, window = source.window(0, 1) if total else (0, b"")
+    index: dict[int, Entry] = dict(known or {})
+    total = source.length
+    base, window = source.window(at, 1) if at < total else (0, b"")
     while at < total:
         at = _scan(source, window, at, base, index, form)
         if at >= total:
@@ -157,8 +159,15 @@ def _odd_vr(data: bytes, pos: int, form: Form) -> tuple[str, int, int]:
     return "", form.tag_length.unpack_from(data, pos)[2], pos + 8
 
 
-def _skip_items(data: bytes, pos: int, form: Form, depth: int) -> int:
-    """Where the sequence delimiter stands of a value of undefined length that begins at `pos`."""
+def heads_inside(data: bytes, pos: int, form: Form, vr: str) -> list[tuple[int, int]]:
+    """Of a value of undefined length that begins at `pos`: where all the bytes stand that its end depends on, (from, to)."""
+    met: list[tuple[int, int]] = []
+    _skip_items(data, pos, form if vr != "UN" else IMPLICIT, 0, met)
+    return met
+
+
+def _skip_items(data: bytes, pos: int, form: Form, depth: int, met: list[tuple[int, int]] | None = None) -> int:
+    """Where the sequence delimiter stands of a value of undefined length that begins at `pos`. `met`: see `heads_inside`."""
     unpack, size = form.tag_length.unpack_from, len(data)
     if depth > DEEPEST:
         raise Hold(f"The data set's sequences are nested more than {DEEPEST} deep.")
@@ -167,27 +176,31 @@ def _skip_items(data: bytes, pos: int, form: Form, depth: int) -> int:
             raise _Short
         group, element, length = unpack(data, pos)
         tag = group << 16 | element
+        if met is not None:
+            met.append((pos, pos + 8))
         if tag == SEQUENCE_END:
             return pos
         if tag != ITEM:
             raise Hold(f"A sequence is broken: {place(tag, pos)} stands where an item is expected.")
         pos += 8
-        pos = _skip_elements(data, pos, form, depth) if length == UNDEFINED else pos + length
+        pos = _skip_elements(data, pos, form, depth, met) if length == UNDEFINED else pos + length
 
 
-def _skip_elements(data: bytes, pos: int, form: Form, depth: int) -> int:
+def _skip_elements(data: bytes, pos: int, form: Form, depth: int, met: list[tuple[int, int]] | None = None) -> int:
     """Where the item delimiter of an item of undefined length ends."""
     size = len(data)
     while True:
         if pos + 8 > size:
             raise _Short
         tag, vr, length, value = _element(data, pos, form)
+        if met is not None:
+            met.append((pos, value))
         if tag == ITEM_END:
             return pos + 8
         if tag >> 16 == 0xFFFE:
             raise Hold(f"A sequence is broken: {place(tag, pos)} stands inside an item.")
         if length == UNDEFINED:
-            pos = _skip_items(data, value, IMPLICIT if vr == "UN" else form, depth + 1) + 8
+            pos = _skip_items(data, value, IMPLICIT if vr == "UN" else form, depth + 1, met) + 8
         else:
             pos = value + length
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine.configuration import Configuration
 from engine.crosswalk.base import Key
@@ -16,13 +16,25 @@ from engine.crosswalk.map import CrosswalkMap
 from engine.dicom.header import Header
 from engine.duplicates import Duplicates
 from engine.model import Association, Change
-from engine.morphs.apply import change
+from engine.morphs.apply import Event
 from engine.morphs.crosswalk import Crosswalk, keys_in
+from engine.morphs.memo import ChangeMemo
 from engine.morphs.work import Work
 from engine.rules.decide import Decision, Rulebook
 from engine.rules.model import Rule, State
 
-__all__ = ["Decider"]
+__all__ = ["Decider", "Shared"]
+
+
+class Shared(NamedTuple):
+    """What the instances of a batch have in common: what the crosswalks said, and the changes made already."""
+
+    lookups: Lookups
+    changes: ChangeMemo
+
+    @classmethod
+    def of(cls, lookups: Lookups) -> Shared:
+        return cls(lookups, ChangeMemo(lookups))
 
 
 @dataclass(frozen=True)
@@ -67,8 +79,8 @@ class Decider:
             **options,
         )
 
-    def look_up(self, headers: Iterable[Header]) -> Lookups:
-        """What the crosswalks say of the instances of a batch: one question a map.
+    def look_up(self, headers: Iterable[Header]) -> Shared:
+        """What the crosswalks say of the instances of a batch, one question a map, and room for what is changed alike.
 
         Whatever goes wrong here goes wrong again when a rule needs the answer, and is told then, of that instance alone.
         """
@@ -82,7 +94,7 @@ class Decider:
         for name, wanted in keys.items():
             with suppress(Exception):
                 lookups.find(name, wanted)
-        return lookups
+        return Shared.of(lookups)
 
     def decide(
         self,
@@ -90,25 +102,18 @@ class Decider:
         association: Association,
         received_at: datetime,
         now: datetime,
-        lookups: Lookups | None = None,
+        shared: Shared | None = None,
     ) -> Decision:
         """What the rules say of one instance, with its changed branches. Raises Hold when it cannot be decided.
 
-        lookups: what its batch has looked up already (`look_up`).
+        shared: what its batch has in common (`look_up`).
         """
-        lookups = lookups or Lookups(self.crosswalks)
+        shared = shared or Shared.of(Lookups(self.crosswalks))
 
         def changer(rule: Rule, header: Header) -> tuple[Header, tuple[Change, ...], tuple[str, ...]]:
             wanted = self.original_attributes if rule.original_attributes is None else rule.original_attributes
-            changed = change(
-                header,
-                rule.morphs,
-                original_attributes=wanted,
-                system=self.system,
-                at=now,
-                source=association.calling_ae or association.source,
-                lookups=lookups,
-            )
+            event = Event(wanted, self.system, now, association.calling_ae or association.source)
+            changed = shared.changes.change(header, rule.morphs, event)
             return changed.header, changed.changes, changed.warnings
 
         return self.rulebook.decide(header, association, received_at, changer)

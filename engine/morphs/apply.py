@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from engine.crosswalk.lookup import Lookups
 from engine.dicom.header import Header
@@ -15,7 +16,7 @@ from engine.morphs.base import AnyMorph
 from engine.morphs.original_attributes import Reason, record
 from engine.morphs.work import Work
 
-__all__ = ["Changed", "change"]
+__all__ = ["Changed", "Event", "change", "finish", "worked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,25 +29,32 @@ class Changed:
     """New values that their VR or VM does not allow, written because their morphs say `invalid: warn`."""
 
 
-def change(
-    header: Header,
-    morphs: Sequence[AnyMorph],
-    *,
-    original_attributes: bool,
-    system: str,
-    at: datetime,
-    source: str = "",
-    reason: Reason = "COERCE",
-    lookups: Lookups | None = None,
-) -> Changed:
+class Event(NamedTuple):
+    """What is told of a modification beside the values themselves (PS3.3 C.12.1.1.9)."""
+
+    original_attributes: bool
+    """Whether the prior values are recorded in (0400,0561). Never where a morph hides what was before."""
+    system: str
+    """Modifying System."""
+    at: datetime
+    """When: aware."""
+    source: str = ""
+    """Source of Previous Values."""
+    reason: Reason = "COERCE"
+
+
+def change(header: Header, morphs: Sequence[AnyMorph], event: Event, lookups: Lookups | None = None) -> Changed:
     """Apply the morphs in their order; each sees what those before it made.
 
-    original_attributes: record the prior values in (0400,0561), one item for this call (PS3.3 C.12.1.1.9), with
-    `system` as Modifying System, `at` (aware) as its time and `source` as Source of Previous Values. Never where a
-    morph hides what was before.
+    One item for this call goes into (0400,0561) Original Attributes.
     lookups: what the crosswalk maps know, shared by a batch.
     Raises Hold, naming the morph and the tag, when one cannot be applied: then nothing is changed.
     """
+    return finish(worked(header, morphs, lookups), morphs, event)
+
+
+def worked(header: Header, morphs: Sequence[AnyMorph], lookups: Lookups | None) -> Work:
+    """The work of the morphs, nothing written yet. Raises Hold as `change` does."""
     work = Work(header, lookups)
     for morph in morphs:
         work.kind, work.lenient = morph.kind, morph.lenient
@@ -56,10 +64,17 @@ def change(
             raise Hold(f"{_name(morph)}: {e}", getattr(e, "waits_for", "")) from e
         except Exception as e:  # fail closed, whatever a site's own kind raises
             raise Hold(f"{_name(morph)} failed: {type(e).__name__}: {e}") from e
+    return work
+
+
+def finish(work: Work, morphs: Sequence[AnyMorph], event: Event) -> Changed:
+    """What the work made, with its record. Raises Hold as `change` does."""
+    header = work.header
     hidden = any(morph.hides for morph in morphs)
     if not work.changes and not hidden:
         return Changed(header, (), tuple(work.warnings))
-    if original_attributes and not hidden:
+    if event.original_attributes and not hidden:
+        _, system, at, source, reason = event
         record(work.root, header.root, work.touched, system=system, at=at, source=source, reason=reason)
     return Changed(patched(header, work.root, new_meta=hidden), tuple(work.changes), tuple(work.warnings))
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from engine.component import Component
+from engine.crosswalk.lookup import Lookups
 from engine.dicom.changeable import ChangedTag, refuse_unchangeable
 from engine.dicom.paths import TagPath
 from engine.morphs.work import Work
@@ -32,6 +34,13 @@ class AnyMorph(Component, family="morph"):
     def hides(self) -> bool:
         """Whether what was before must not leave with the instance: no Original Attributes, no file meta as received."""
         return False
+
+    def reads(self, lookups: Lookups | None) -> Sequence[TagPath] | None:
+        """The paths of all that the change depends on and of all that it writes; None: it may be anything.
+
+        The same values at these paths, in the same character set, must always give the same change within a batch.
+        """
+        return None
 
     def apply(self, work: Work) -> None:
         """Make the change in `work`. Raises Hold, in words, when it cannot be made."""

@@ -11,6 +11,7 @@ from pydantic import Field
 from engine.component import Name
 from engine.crosswalk.base import Key
 from engine.crosswalk.cache import Answer
+from engine.crosswalk.lookup import Lookups
 from engine.crosswalk.map import CrosswalkMap, wildcard_prefix
 from engine.dicom.paths import Step, TagPath
 from engine.errors import Hold
@@ -34,6 +35,12 @@ class Crosswalk(AnyMorph):
     @property
     def about(self) -> str:
         return self.map
+
+    def reads(self, lookups: Lookups | None) -> Sequence[TagPath] | None:
+        if lookups is None or not lookups.has(self.map):
+            return None
+        one = lookups.map(self.map)
+        return [*one.match_paths, *map(TagPath.parse, one.replace)]
 
     def apply(self, work: Work) -> None:
         if work.lookups is None:

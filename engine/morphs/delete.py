@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
+from engine.crosswalk.lookup import Lookups
+from engine.dicom.paths import TagPath
 from engine.morphs.base import Morph, is_structural
 from engine.morphs.work import Work
 
@@ -23,6 +26,9 @@ class Delete(Morph):
         if is_structural(self.path):
             raise ValueError(f"an instance cannot be without {self.path}")
         return self
+
+    def reads(self, lookups: Lookups | None) -> Sequence[TagPath]:
+        return [self.path]
 
     def apply(self, work: Work) -> None:
         for place in reversed(work.places(self.path)):  # from the last item, so that the numbers of the others hold

@@ -16,7 +16,7 @@ from engine.dicom.transcode import copy_element
 from engine.dicom.vr import BINARY, CHARSET, SINGLE
 from engine.errors import Hold
 
-__all__ = ["ORIGINAL_ATTRIBUTES", "Reason", "record"]
+__all__ = ["ISSUER_OF_PATIENT_ID", "ORIGINAL_ATTRIBUTES", "PATIENT_ID", "Reason", "record"]
 
 Reason = Literal["COERCE", "CORRECT"]
 """COERCE: a value was replaced, as in reconciliation; CORRECT: a wrong value was put right (PS3.3 C.12.1.1.9)."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, ClassVar, Literal, Self
 
 import re2
 from pydantic import Field, model_validator
 
+from engine.crosswalk.lookup import Lookups
+from engine.dicom.paths import TagPath
 from engine.morphs.text_change import TextChange
 from engine.morphs.work import Work
 
@@ -36,6 +39,9 @@ class RegexReplace(TextChange):
         _compile(self.pattern, self.ignore_case)
         _parts(self.replacement, self.pattern, self.ignore_case)
         return self
+
+    def reads(self, lookups: Lookups | None) -> Sequence[TagPath]:
+        return [self.path]
 
     def apply(self, work: Work) -> None:
         regex = _compile(self.pattern, self.ignore_case)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
+from engine.crosswalk.lookup import Lookups
+from engine.dicom.paths import TagPath
 from engine.errors import Hold
 from engine.morphs.keyed import Keyed
 from engine.morphs.text_change import TextChange
@@ -37,6 +40,9 @@ class RemapUid(TextChange):
         if path.steps[-1].tag == SOP_CLASS_UID:
             raise ValueError(f"{path} says what kind of object this is: it must stay")
         return self
+
+    def reads(self, lookups: Lookups | None) -> Sequence[TagPath]:
+        return [self.path]
 
     def apply(self, work: Work) -> None:
         keyed = Keyed(self.key)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from engine.crosswalk.lookup import Lookups
+from engine.dicom.paths import TagPath
 from engine.errors import Hold
 from engine.morphs.keyed import Keyed
 from engine.morphs.set_value import TemplateText
+from engine.morphs.template import paths_in
 from engine.morphs.text_change import TextChange
 from engine.morphs.work import Work
 from engine.security.secret_references import SecretReference
@@ -41,6 +45,9 @@ class ShiftDates(TextChange):
         if not self.days:
             raise ValueError("by 0 days nothing is moved")
         return self
+
+    def reads(self, lookups: Lookups | None) -> Sequence[TagPath]:
+        return [self.path, *([] if self.key is None else paths_in(self.per))]
 
     def apply(self, work: Work) -> None:
         found = list(self.texts(work))

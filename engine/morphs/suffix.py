@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from engine.crosswalk.lookup import Lookups
+from engine.dicom.paths import TagPath
 from engine.morphs.set_value import TemplateText
+from engine.morphs.template import paths_in
 from engine.morphs.text_change import TextChange
 from engine.morphs.work import Work
 
@@ -20,6 +24,9 @@ class Suffix(TextChange):
     kind: Literal["suffix"] = "suffix"
     value: TemplateText = Field(min_length=1, examples=["-H1", "_{StationName}"])
     """What is put behind; `{StationName}` takes a value from another tag."""
+
+    def reads(self, lookups: Lookups | None) -> Sequence[TagPath]:
+        return [self.path, *paths_in(self.value)]
 
     def apply(self, work: Work) -> None:
         text = ""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Self
 
 from pydantic import model_validator
 
+from engine.crosswalk.lookup import Lookups
 from engine.dicom.paths import TagPath
 from engine.dicom.vr import BINARY
 from engine.errors import Hold
@@ -41,6 +43,9 @@ class Transfer(Morph):
     @property
     def target(self) -> TagPath:
         return TagPath.parse(self.to)
+
+    def reads(self, lookups: Lookups | None) -> Sequence[TagPath]:
+        return [self.path, self.target]
 
     def transfer(self, work: Work) -> list[Place]:
         """Copy; returns the places copied from. Raises Hold when they do not fit."""

@@ -18,7 +18,7 @@ from engine.crosswalk.cache import Cache
 from engine.crosswalk.lookup import Crosswalks, Lookups
 from engine.dicom.header import Header
 from engine.errors import Hold, Invalid
-from engine.morphs.apply import Changed, change
+from engine.morphs.apply import Changed, Event, change
 from tests.crosswalk.tables import Table
 from tests.flow.road import instance
 
@@ -50,7 +50,7 @@ def _change(header: Header, source: dict[str, Any], cache: Cache | None = None, 
     configuration = load_configuration({"crosswalk_sources": [source], "crosswalk_maps": [one | of_map]})
     lookups = Lookups(Crosswalks(configuration.crosswalk_maps, configuration.crosswalk_sources, cache))
     morph = kinds("morph")["crosswalk"].model_validate({"map": "m"})
-    return change(header, [morph], original_attributes=True, system="AXIOM", at=AT, lookups=lookups)  # type: ignore[list-item]
+    return change(header, [morph], Event(True, "AXIOM", AT), lookups)  # type: ignore[list-item]
 
 
 def test_several_columns_and_several_tags_with_the_record_of_before(csv_table: dict[str, Any], tmp_path: Path) -> None:

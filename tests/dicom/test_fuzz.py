@@ -32,7 +32,7 @@ NAMES = [
 
 def use(path: Path) -> str:
     """All that is done with a header, on whatever bytes."""
-    from engine.morphs.apply import change
+    from engine.morphs.apply import Event, change
 
     try:
         header = Header.read(path)
@@ -44,7 +44,7 @@ def use(path: Path) -> str:
             header.text(tag)
         header.as_json()
         morphs = [morph({"kind": "set", "tag": "PatientName", "value": "Ü"}), morph({"kind": "delete", "tag": "StudyDate"})]
-        changed = change(header, morphs, original_attributes=True, system="AXIOM", at=AT)
+        changed = change(header, morphs, Event(True, "AXIOM", AT))
         changed.header.as_json()
     except Hold as e:
         assert "failed: " not in str(e)  # so it would speak of an error nobody foresaw

@@ -7,6 +7,7 @@ from typing import Any
 
 import engine.morphs
 from engine.component import kinds
+from engine.morphs.apply import Changed
 from engine.morphs.base import AnyMorph
 
 assert engine.morphs
@@ -18,3 +19,12 @@ def morph(config: dict[str, Any]) -> AnyMorph:
     made = kinds("morph")[config["kind"]].model_validate(config)
     assert isinstance(made, AnyMorph)
     return made
+
+
+def outcome(made: Changed | str) -> Any:
+    """All that a change gives, to compare; `made` may be the words with which the instance was held."""
+    if isinstance(made, str):
+        return made
+    head = made.header
+    where = head.sop_class_uid, head.sop_instance_uid, head.transfer_syntax_uid, head.head, head.data_set.pieces
+    return made.changes, made.warnings, where, head.as_json()

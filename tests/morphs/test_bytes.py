@@ -9,7 +9,7 @@ from pathlib import Path
 import pydicom
 import pytest
 
-from engine.morphs.apply import change
+from engine.morphs.apply import Event, change
 from tests.dicom.samples import BIG, EXPLICIT, IMPLICIT, E, as_file, basics, encode, text
 from tests.morphs.samples import AT, morph
 from tests.morphs.test_kinds import ELEMENTS, R, run, values
@@ -19,7 +19,7 @@ def test_a_changed_header_can_be_changed_again(tmp_path: Path) -> None:
     elements = [*ELEMENTS, E(0x7FE00010, "OW", bytes(300_000))]
     first = run(tmp_path, {"kind": "set", "tag": "PatientID", "value": "A"}, elements=elements)
     second = change(first.header, [morph({"kind": "suffix", "tag": "PatientID", "value": "B"})],
-                    original_attributes=False, system="AXIOM", at=AT)
+                    Event(False, "AXIOM", AT))
     assert values(second.header, "PatientID") == [("AB",)]
     assert [type(p).__name__ for p in second.header.data_set.pieces] == ["bytes", "Slice"]
     theirs = pydicom.dcmread(BytesIO(as_file(second.header)))

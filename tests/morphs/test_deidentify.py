@@ -19,7 +19,7 @@ from pydicom.uid import UID_dictionary
 
 from engine.dicom.header import Header
 from engine.errors import Hold
-from engine.morphs.apply import Changed, change
+from engine.morphs.apply import Changed, Event, change
 from engine.morphs.profile_table import CODES
 from tests.dicom.generated import data_sets
 from tests.dicom.samples import (
@@ -53,7 +53,7 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def hide(head: Header, *before: dict[str, Any], **options: Any) -> Changed:
     chain = [*before, {"kind": "deidentify", "key": KEY} | options]
-    return change(head, [morph(c) for c in chain], original_attributes=True, system="AXIOM", at=AT)
+    return change(head, [morph(c) for c in chain], Event(True, "AXIOM", AT))
 
 
 def read(head: Header) -> Dataset:
@@ -279,7 +279,7 @@ def test_the_single_morphs_with_the_same_key_make_the_same(tmp_path: Path) -> No
         {"kind": "shift_dates", "tag": "StudyDate", "days": -365, "key": KEY},
         {"kind": "shift_dates", "tag": "AcquisitionDateTime", "days": -365, "key": KEY},
     ]
-    plain = read(change(head, [morph(c) for c in single], original_attributes=False, system="A", at=AT).header)
+    plain = read(change(head, [morph(c) for c in single], Event(False, "A", AT)).header)
     hidden = read(hide(head, dates="modified").header)
     for keyword in ("StudyInstanceUID", "StudyDate", "AcquisitionDateTime"):
         assert hidden[keyword].value == plain[keyword].value

@@ -12,7 +12,7 @@ from engine.dicom.header import Header
 from engine.errors import Hold
 from engine.history.reader import Reader
 from engine.history.sealing import seal
-from engine.morphs.apply import change
+from engine.morphs.apply import Event, change
 from tests.dicom.samples import EXPLICIT, IMPLICIT, E, as_file, basics, header, text, write
 from tests.flow.road import Road, Sink, receive
 from tests.morphs.samples import AT, morph
@@ -132,7 +132,7 @@ def test_what_is_refused_at_save(config: dict[str, Any], words: str) -> None:
 def test_no_record_of_what_was_leaves_with_it(tmp_path: Path) -> None:
     head = header(tmp_path / "in.dcm", study("1.2.3.1"))
     config = {"kind": "set", "tag": "PatientID", "value": "0815"}
-    recorded = change(head, [morph(config)], original_attributes=True, system="AXIOM", at=AT)
+    recorded = change(head, [morph(config)], Event(True, "AXIOM", AT))
     assert "OriginalAttributesSequence" in read(recorded.header)
     after = hide(recorded.header, {"kind": "set", "tag": "PatientComments", "value": "Jane was here"})
     assert "OriginalAttributesSequence" not in read(after.header)

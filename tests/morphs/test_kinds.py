@@ -12,7 +12,7 @@ import pytest
 from engine.dicom.header import Header
 from engine.dicom.paths import TagPath
 from engine.errors import Hold
-from engine.morphs.apply import Changed, change
+from engine.morphs.apply import Changed, Event, change
 from tests.dicom.samples import BIG, DEFLATED, EXPLICIT, IMPLICIT, SYNTAXES, E, as_file, basics, encode, header, text
 from tests.morphs.samples import AT, morph
 
@@ -36,7 +36,7 @@ ELEMENTS = sorted([
 
 def run(tmp_path: Path, *configs: dict[str, Any], syntax: str = EXPLICIT, elements: list[E] | None = None) -> Changed:
     head = header(tmp_path / "in.dcm", elements if elements is not None else ELEMENTS, syntax)
-    return change(head, [morph(c) for c in configs], original_attributes=False, system="AXIOM", at=AT)
+    return change(head, [morph(c) for c in configs], Event(False, "AXIOM", AT))
 
 
 def values(head: Header, path: str) -> list[tuple[Any, ...]]:
@@ -172,7 +172,7 @@ def test_a_change_that_changes_nothing_gives_the_same_header(tmp_path: Path, syn
         {"kind": "delete", "tag": "StationName"},
         {"kind": "regex_replace", "tag": "PatientName", "pattern": "zzz"},
     ]
-    changed = change(head, [morph(c) for c in configs], original_attributes=True, system="AXIOM", at=AT)
+    changed = change(head, [morph(c) for c in configs], Event(True, "AXIOM", AT))
     assert changed.header is head
     assert changed.changes == ()
 
@@ -317,7 +317,7 @@ def test_an_error_that_nobody_foresaw_holds(tmp_path: Path) -> None:
 
     head = header(tmp_path / "in.dcm", ELEMENTS)
     with pytest.raises(Hold, match="broken PatientID failed: ZeroDivisionError: oops"):
-        change(head, [Broken()], original_attributes=True, system="AXIOM", at=AT)  # type: ignore[list-item]
+        change(head, [Broken()], Event(True, "AXIOM", AT))  # type: ignore[list-item]
 
 
 def test_each_morph_sees_what_those_before_it_made(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pydicom import Dataset
 
 from engine.dicom.header import Header
 from engine.errors import Hold
-from engine.morphs.apply import Changed, change
+from engine.morphs.apply import Changed, Event, change
 from tests.dicom.samples import (
     BIG,
     EXPLICIT,
@@ -38,7 +38,7 @@ TIME = "20261124123015.000250+0000"
 
 def record(head: Header, *configs: dict[str, Any], **options: Any) -> Changed:
     wanted: dict[str, Any] = {"original_attributes": True, "system": "AXIOM FLOW", "at": AT, "source": "CT01"} | options
-    return change(head, [morph(c) for c in configs], **wanted)
+    return change(head, [morph(c) for c in configs], Event(**wanted))
 
 
 def read(head: Header) -> Dataset:
@@ -285,3 +285,10 @@ def test_dciodvfy_finds_no_new_error(name: str, tmp_path: Path) -> None:
     before = errors(path)
     assert errors(tmp_path / "out.dcm") <= before
     assert errors(tmp_path / "again.dcm") <= before
+
+
+def test_a_tag_that_was_not_there_and_is_gone_again_leaves_no_record(tmp_path: Path) -> None:
+    made = {"kind": "set", "tag": "StudyComments", "value": "for a while"}
+    changed = record(header(tmp_path / "in.dcm", ELEMENTS), made, {"kind": "delete", "tag": "StudyComments"})
+    assert "OriginalAttributesSequence" not in read(changed.header)
+    assert [c.after for c in changed.changes] == ["for a while", None]

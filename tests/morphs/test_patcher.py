@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from engine.dicom.content import Slice
 from engine.dicom.header import Header
 from engine.errors import Hold
-from engine.morphs.apply import Changed, change
+from engine.morphs.apply import Changed, Event, change
 from tests.dicom.generated import data_sets
 from tests.dicom.samples import IMPLICIT, E, as_file, received_files, write
 from tests.morphs import reference
@@ -54,7 +54,7 @@ def _morphs(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def run(header: Header, chain: list[dict[str, Any]], *, original_attributes: bool = False) -> Changed:
-    return change(header, [morph(m) for m in chain], original_attributes=original_attributes, system="AXIOM", at=AT)
+    return change(header, [morph(m) for m in chain], Event(original_attributes, "AXIOM", AT))
 
 
 def check(path: Path, chain: list[dict[str, Any]]) -> None:

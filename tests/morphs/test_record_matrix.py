@@ -16,9 +16,10 @@ from engine.configuration import load_configuration
 from engine.crosswalk.lookup import Crosswalks, Lookups
 from engine.dicom.header import Header
 from engine.dicom.paths import TagPath
-from engine.morphs.apply import Changed, change
+from engine.morphs.apply import Changed, Event, change
+from engine.morphs.memo import ChangeMemo
 from tests.dicom.samples import as_file, sample
-from tests.morphs.samples import AT
+from tests.morphs.samples import AT, outcome
 from tests.morphs.test_original_attributes import errors, read, tool
 
 CREATOR = "AXIOM TEST"
@@ -117,7 +118,13 @@ def _changed(head: Header, kind: str, config: dict[str, Any], folder: Path) -> C
         })  # fmt: skip
         lookups = Lookups(Crosswalks(made.crosswalk_maps, made.crosswalk_sources, None))
     one: Any = kinds("morph")[kind].model_validate(config)
-    return change(head, [one], original_attributes=True, system="AXIOM", at=AT, source="CT01", lookups=lookups)
+    chain, event, memo = [one], Event(True, "AXIOM", AT, "CT01"), ChangeMemo(lookups)
+    changed = change(head, chain, event, lookups)
+    for _ in range(2):  # changed anew, and as remembered
+        assert outcome(memo.change(Header.read(head.path), chain, event)) == outcome(changed)
+    anew = kind == "deidentify" or any(change.tag == "00080005" for change in changed.changes)
+    assert any(memo._known.values()) != anew
+    return changed
 
 
 @pytest.mark.parametrize(("kind", "config"), _cases())
