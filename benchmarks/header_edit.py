@@ -1,6 +1,6 @@
 """What deciding on and changing one CT costs: our lazy header and byte patching against pydicom's read, change, save.
 
-    python benchmarks/header_edit.py [--rounds 300]
+    python -m benchmarks.header_edit [--rounds 300]
 
 Both sides read the same file (512x512, 16 bit), look at 20 rules of 5 leaves, make 4 changes and give the bytes that
 leave (ours as pieces that refer to the pixel data). Ratios within one run; medians of several.

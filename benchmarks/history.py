@@ -1,6 +1,6 @@
 """What history costs: rows a second written, sealed and compacted, and how long a question over a million takes.
 
-    python benchmarks/history.py [--rows 1000000] [--naive 5000]
+    python -m benchmarks.history [--rows 1000000] [--naive 5000]
 
 Written in batches of 250 rows, as routing does, sealed after every 50,000 (some seconds of full load), then compacted.
 The comparison is `executemany` into a DuckDB file, one batch a commit, which also locks every reader out meanwhile.

@@ -1,6 +1,6 @@
 """What rules cost: deciding and changing a CT image (`whatif.py`: asking history what a draft would have done).
 
-    python benchmarks/rules.py [--rounds 200] [--images 200]
+    python -m benchmarks.rules [--rounds 200] [--images 200]
 
 20 rules of 5 leaves and 4 changes with the real rulebook and morphs, against dcmread, the same changes and save_as, each
 on the next image of many. Once the images are those of one series: UIDs, numbers, positions, times and pixels differ from
