@@ -26,7 +26,7 @@ PAGES = {
         ("whatif", "What if", "history_toggle_off"),
         ("analysis", "Analysis", "troubleshoot"),
     ],
-    "Who may": [("people", "People", "group"), ("keys", "API keys", "key")],
+    "Who may": [("people", "People", "group"), ("keys", "API keys", "key"), ("secrets", "Stored secrets", "lock")],
 }
 
 st.set_page_config(page_title="Axiom Flow", page_icon=ICON, layout="wide")

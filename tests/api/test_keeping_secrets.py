@@ -124,8 +124,15 @@ def test_a_stored_secret_is_listed_used_and_forgotten(site: Site) -> None:
     client.put("/crosswalk_sources/mrn", json=_source(reference)).raise_for_status()
     (told,) = client.get("/secrets").json()
     assert (told["reference"], told["used"], told["created_by"]) == (reference, True, "root")
+    assert (told["places"], told["last_revision"]) == (["crosswalk_sources/mrn"], 1)
     assert client.delete(f"/secrets/{key}").status_code == 409
     client.delete("/crosswalk_sources/mrn").raise_for_status()
+    (told,) = client.get("/secrets").json()
+    assert (told["used"], told["places"], told["last_revision"]) == (False, [], 1)
+    plan = client.post("/activations", json={"revision": 1, "at": "2099-01-31T06:00:00Z"}).json()["id"]
+    refused = client.delete(f"/secrets/{key}")
+    assert (refused.status_code, f"activations/{plan}" in refused.json()["detail"]) == (409, True)
+    client.delete(f"/activations/{plan}").raise_for_status()
     assert client.delete(f"/secrets/{key}").status_code == 204
     assert client.delete(f"/secrets/{key}").status_code == 404
     with pytest.raises(Retry, match="type it in again"):

@@ -26,7 +26,7 @@ from engine.configuration import problems_of
 from engine.crosswalk.map import CrosswalkMap
 from engine.fields import describe
 from engine.rules.model import Ruleset, Schedule
-from tests.workbench import fake_people, fake_site
+from tests.workbench import fake_changes, fake_people, fake_site
 from tests.workbench.fake_asking import add_asking_routes
 from tests.workbench.fake_browser import add_browser
 from tests.workbench.fake_pollers import poller_routes
@@ -135,6 +135,7 @@ def _app(state: FakeApi) -> FastAPI:
     add_browser(app, state)
     poller_routes(app, state)
     fake_people.add_routes(app, state)
+    fake_changes.add_routes(app, state)
     _crud_routes(app, state)
     return app
 

@@ -15,7 +15,7 @@ Open = Callable[..., AppTest]
 PAGES = sorted(p.stem for p in (Path(__file__).parents[2] / "workbench" / "pages").glob("*.py"))
 HEADS = {
     "instance": "Find an image", "whatif": "What if", "browser": "Data browser", "keys": "API keys",
-    "crosswalk_sources": "Crosswalk sources", "crosswalk_maps": "Crosswalk maps",
+    "crosswalk_sources": "Crosswalk sources", "crosswalk_maps": "Crosswalk maps", "secrets": "Stored secrets",
 }  # fmt: skip
 
 

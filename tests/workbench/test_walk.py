@@ -32,7 +32,7 @@ WALK = [
     ("crosswalk_sources", "Crosswalk sources"), ("crosswalk_maps", "Crosswalk maps"),
     ("alerts", "Alerts"), ("channels", "Channels"), ("alerts?show=pacs-away", "pacs-away"),
     ("revisions", "Revisions"), ("history", "History"), ("whatif", "What if"), ("analysis", "Analysis"),
-    ("people", "People"), ("keys", "API keys"),
+    ("people", "People"), ("keys", "API keys"), ("secrets", "Stored secrets"),
     ("rules?show=main/ct-to-pacs", "ct-to-pacs"), ("destinations?show=pacs", "pacs"), ("schedules?show=office", "office"),
     ("instance?uid=1.2.826.0.1.3680043.8.498.1001.2", "Doe Jane"),
 ]  # fmt: skip
@@ -174,3 +174,38 @@ def test_without_a_code_there_is_no_cookie(workbench: str) -> None:
         assert anybody.post("/session", data={"code": "x"}).status_code == 415
         assert anybody.post("/session", json={"code": "x"}, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
         assert anybody.post("/session", content="no json", headers={"Content-Type": "application/json"}).status_code == 403
+
+
+def test_a_rule_is_put_several_places_further_in_one_step(
+    workbench: str, browser: object, shots: Path, api: FakeApi
+) -> None:
+    def order() -> list[str]:
+        rules = api.document["rulesets"][0]["rules"]
+        return [r["name"] for r in sorted(rules, key=lambda r: r["priority"])]
+
+    visit = Visit(browser, workbench, shots)
+    page = visit.page
+    visit.sign_in()
+    page.goto(f"{workbench}/rules")
+    visit.heading("Rules")
+    last = order()[-1]
+
+    def open_last() -> None:
+        page.locator(f".st-key-move-main-{last} button").first.click()
+        expect(page.get_by_role("dialog")).to_be_visible(timeout=20_000)
+
+    open_last()
+    visit.shoot("rules-move")
+    page.get_by_role("button", name="To the top").click()
+    wait_until(lambda: order()[0] == last, 60, "the rule at the top")
+    expect(page.get_by_role("dialog")).to_have_count(0, timeout=20_000)
+    open_last()
+    page.get_by_role("button", name="To the bottom").click()
+    wait_until(lambda: order()[-1] == last, 60, "the rule at the bottom")
+    expect(page.get_by_role("dialog")).to_have_count(0, timeout=20_000)
+    open_last()
+    page.get_by_role("dialog").get_by_role("combobox").click()
+    page.get_by_role("option").nth(1).click()
+    page.get_by_role("button", name="Move it").click()
+    wait_until(lambda: order()[1] == last, 60, "the rule in the second place")
+    assert not visit.errors

@@ -12,6 +12,7 @@ from workbench import editing, morphs, parts, signin, tree, trial
 from workbench.client import Refused
 from workbench.editing import Draft
 from workbench.form import Form
+from workbench.order import buttons
 
 STATES = {"off": "off", "shadow": "shadow", "live": "live"}
 # A rule as people think of it; the fields that are not named follow.
@@ -90,7 +91,7 @@ def one_ruleset(ruleset: Mapping[str, Any]) -> None:
 
 def one_rule(ruleset: str, rules: list[dict[str, Any]], i: int, rule: dict[str, Any]) -> None:
     key = f"{ruleset}/{rule['name']}"
-    words, to, state, order, edit = st.columns([4.6, 2.3, 2.7, 1.15, 0.95], vertical_alignment="center")
+    words, to, state, order, edit = st.columns([4.4, 2.2, 2.7, 1.45, 0.95], vertical_alignment="center")
     words.html(in_words(rule))
     to.html(
         "".join(parts.chip(f"→ {d}", "plain") for d in rule.get("destinations", []))
@@ -104,11 +105,7 @@ def one_rule(ruleset: str, rules: list[dict[str, Any]], i: int, rule: dict[str, 
         change(ruleset, lambda r: with_rule(r, rule["name"], {**rule, "state": chosen}), f"{rule['name']} is {chosen}.")
         st.rerun()
     with order.container(horizontal=True, gap="small"):
-        up, down = {"help": "Earlier", "disabled": i == 0}, {"help": "Later", "disabled": i == len(rules) - 1}
-        if st.button("", icon=":material/arrow_upward:", key=f"up-{key}", type="tertiary", **up):
-            swap(ruleset, rules[i - 1], rule)
-        if st.button("", icon=":material/arrow_downward:", key=f"down-{key}", type="tertiary", **down):
-            swap(ruleset, rule, rules[i + 1])
+        buttons(ruleset, rules, i)
     if edit.button("Edit", key=f"edit-{key}"):
         open_rule(ruleset, rule["name"])
         st.rerun()
@@ -129,17 +126,6 @@ def in_words(rule: Mapping[str, Any]) -> str:
     then = f'<br><span class="ax-quiet ax-small">then {escape(does)}</span>' if does else ""
     said = f'<span class="ax-small">{escape("; ".join(asks))}</span>'
     return f'<span class="ax-title">{escape(rule["name"])}</span><br>{said}{then}'
-
-
-def swap(ruleset: str, earlier: Mapping[str, Any], later: Mapping[str, Any]) -> None:
-    """Change places: the two exchange their priorities."""
-
-    def how(found: Mapping[str, Any]) -> dict[str, Any]:
-        new = {earlier["name"]: later["priority"], later["name"]: earlier["priority"]}
-        return {**found, "rules": [{**r, "priority": new.get(r["name"], r["priority"])} for r in found["rules"]]}
-
-    change(ruleset, how, f"{later['name']} now comes before {earlier['name']}.")
-    st.rerun()
 
 
 # one rule

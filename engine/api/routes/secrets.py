@@ -30,7 +30,11 @@ class SecretOut(Reference):
     created_at: str
     created_by: str
     used: bool
-    """Whether the live configuration names it."""
+    """Whether the live configuration names it. One that is not used is kept until somebody removes it."""
+    places: list[str] = Field(examples=[["destinations/pacs"]])
+    """What in the live configuration names it."""
+    last_revision: int | None
+    """The newest revision that names it: going back to it needs the secret. Null: none ever did."""
 
 
 @router.post("/secrets", summary="Keep a secret, encrypted; it is never shown again", status_code=201)
