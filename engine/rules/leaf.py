@@ -12,7 +12,7 @@ from typing import Any
 from engine.dicom.header import Element
 from engine.dicom.paths import TagPath
 from engine.rules.condition import SenderTest, TagLeaf
-from engine.rules.kinds import KINDS, Kind, kind_of, kinds_of, sql_reading, sql_text_forms, text_forms
+from engine.rules.kinds import KINDS, Kind, kind_of, kinds_of, sql_compared, sql_text_forms, text_forms
 from engine.rules.ops import OPS, Op, compile_regex
 from engine.rules.sql import any_of, let, quote, quote_list, test_any
 
@@ -100,7 +100,7 @@ class Leaf:
         sql = self.op.sql
         assert sql is not None
         some = "{0}" if not (self.op.ordered and kind.blank) else "({1} <> '' AND {0})"
-        return sql_reading(kind, v, lambda r: some.format(any_of(sql(r, kind.sql_bound(p, r.offset)) for p in parsed), r.first))
+        return sql_compared(kind, v, parsed, lambda r, bound: some.format(sql(r, bound), r.first))
 
     def _folds(self, kind: Kind) -> bool:
         return self.ignore_case and (kind.parts or "LO" in kind.vrs)
@@ -162,24 +162,25 @@ class Leaf:
     # --- elements in SQL ------------------------------------------------------------------------------
 
     def sql_one(self, e: str) -> str:
-        """`holds` of a JSON element `{"vr": .., "Value": [..]}`, or NULL where it is missing."""
+        """`holds` of a JSON element `{"vr": .., "Value": [..]}`, or NULL where it is missing. NULL, too, stands for false."""
         if self.op.looks == "presence":
             return f"({e} IS {'' if self.negative else 'NOT '}NULL)"
-        return f"coalesce({self._sql_element(e, negative=self.negative)}, false)"
+        return f"({self._sql_element(e, negative=self.negative)})"
 
     def sql_many(self, elements: str) -> str:
-        """`holds` of a list of JSON elements."""
+        """`holds` of a list of JSON elements; may be NULL for false."""
         if self.op.looks == "presence":
             return f"(coalesce(len({elements}), 0) {'=' if self.negative else '>'} 0)"
         found = f"len(list_filter({elements}, lambda e: {self._sql_element('e', negative=False)})) > 0"
         if not self.negative:
-            return f"coalesce({found}, false)"
+            return f"({found})"
         seen = quote_list(vr for vrs, _ in self._branches() for vr in vrs)
         comparable = f"len(list_filter({elements}, lambda e: list_contains({seen}, json_extract_string(e, '$.vr')))) > 0"
-        return f"coalesce({comparable} AND NOT ({found}), false)"
+        return f"({comparable} AND NOT ({found}))"
 
     def sql_text(self, v: str) -> str:
-        """`holds` of one element of the leaf's kind with the single value `v`, a text; NULL: it is missing."""
+        """`holds` of one element of the leaf's kind with the single value `v`, a text; NULL: it is missing. May be NULL for
+        false."""
         if self.op.looks == "presence":
             return f"({v} IS {'' if self.negative else 'NOT '}NULL)"
         assert self.kind is not None
@@ -188,7 +189,18 @@ class Leaf:
             test = test_any(sql_text_forms(self.kind, f"[{v}]"), "v", self.sql_test(self.kind, "v") or "false")
         if test is None:
             return "false"
-        return f"({v} IS NOT NULL AND NOT coalesce({test}, false))" if self.negative else f"coalesce({test}, false)"
+        return f"({v} IS NOT NULL AND NOT coalesce({test}, false))" if self.negative else f"({test})"
+
+    def sql_joined(self, v: str) -> str | None:
+        """`holds` of all the values of an element, joined by a backslash in the text `v`, where one look at the whole tells
+        it; else None. May be NULL for false."""
+        joined = None if self.ignore_case or self.kind is None else self.op.sql_joined
+        if joined is None or any("\\" in value for value in self.values):
+            return None
+        if self.kind is not None and self.kind.parts and self.op.word != "contains":
+            return None  # a name's groups begin and end elsewhere
+        found = any_of(joined(v, value) for value in self.values)
+        return f"(NOT {found})" if self.negative else found
 
     def _branches(self) -> list[tuple[tuple[str, ...], str]]:
         """VRs whose values are tested alike, with the SQL that tests a list of values `{values}`."""

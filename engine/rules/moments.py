@@ -14,7 +14,9 @@ from typing import NamedTuple
 
 from engine.rules.sql import let, quote
 
-__all__ = ["DATE", "DATE_TIME", "TIME", "Format", "Moments", "is_range", "parse", "read", "sql_read", "sql_seen_from"]
+__all__ = [
+    "DATE", "DATE_TIME", "TIME", "Format", "Moments", "is_range", "parse", "read", "sql_quick", "sql_read", "sql_seen_from",
+]  # fmt: skip
 
 _DAY = r"([0-9]{4})(?:[.]?(0[1-9]|1[0-2])(?:[.]?(0[1-9]|[12][0-9]|3[01])"
 _CLOCK = r"([01][0-9]|2[0-3])(?::?([0-5][0-9])(?::?([0-5][0-9]|60)(?:[.]([0-9]{1,6}))?)?)?"
@@ -172,6 +174,17 @@ def sql_read(form: Format, v: str) -> tuple[str, str]:
     minutes = f"{sign} * (CAST(substr(w.s, 2, 2) AS INTEGER) * 60 + CAST(substr(w.s, 4, 2) AS INTEGER))"
     offset = f"CASE WHEN w.s <> '' THEN {minutes} END" if form.has_offset else "NULL"
     return valid, let("w", written, f"{{'a': {first}, 'b': {last}, 'o': {offset}}}")
+
+
+def sql_quick(form: Format, v: str) -> list[tuple[str, str, str]]:
+    """SQL of a text that is a moment: (when, first, last) for how nearly all are written, YYYYMMDD and HHMMSS.FFFFFF."""
+    t = f"trim({v}, ' ')"
+    if form is DATE:  # with eight characters there is no room for separators
+        return [(f"length({t}) = 8", f"({t} || '{DATE.earliest[8:]}')", f"({t} || '{DATE.latest[8:]}')")]
+    if form is TIME:
+        exact = f"rpad(replace({t}, '.', ''), {len(TIME.earliest)}, '0')"
+        return [(f"(length({t}) = 6 OR substr({t}, 7, 1) = '.')", exact, exact)]
+    return []
 
 
 def _sql_month(form: Format) -> str:

@@ -5,15 +5,18 @@ DuckDB has no decimal of any size, so that SQL compares sort keys: texts whose o
 
 from __future__ import annotations
 
+import math
 import re
 from decimal import Decimal
 
 from engine.rules.sql import let, quote
 
-__all__ = ["parse_number", "read_number", "sort_key", "sql_is_number", "sql_sort_key"]
+__all__ = ["parse_number", "read_number", "sort_key", "sql_is_number", "sql_quick", "sql_sort_key"]
 
 _LONGEST = 64
 """Characters; a DS has 16 at most (PS3.5 6.2). Bounds the work on broken headers."""
+EXACT = 15
+"""Decimal digits that a double tells apart."""
 _SHAPE = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?"
 _PARTS = r"^[+-]?([0-9]*)\.?([0-9]*)(?:[eE]([+-]?[0-9]+))?$"
 _MIDDLE = 500_000
@@ -64,3 +67,21 @@ def sql_sort_key(v: str) -> str:
         f"THEN '0' || translate({key}, '0123456789', '9876543210') || '~' ELSE '2' || {key} END"
     )
     return let("m", f"regexp_extract(trim({v}, ' '), {quote(_PARTS)}, ['i', 'f', 'e'])", body)
+
+
+def sql_quick(v: str, parsed: Decimal) -> list[tuple[str, str, str]]:
+    """Of a text that is a number: (when, SQL of it, SQL of `parsed`) that compare as the exact numbers do.
+
+    Rounding to a double keeps the order, so that two numbers whose doubles differ stand as these do. Two with the same double
+    are the same number where neither has more than 15 digits (or an exponent, which could take it out of a double's range).
+    """
+    double = f"TRY_CAST(trim({v}, ' ') AS DOUBLE)"
+    rounded = float(parsed)
+    if math.isinf(rounded):
+        return []
+    literal = f"CAST({quote(repr(rounded))} AS DOUBLE)"
+    quick = [(f"{double} <> {literal}", double, literal)]
+    digits = len(parsed.normalize().as_tuple().digits)
+    if digits <= EXACT and (not parsed or -EXACT <= parsed.adjusted() <= EXACT):
+        quick.append((f"{double} = {literal} AND length({v}) <= {EXACT} AND NOT contains(lower({v}), 'e')", literal, literal))
+    return quick

@@ -44,6 +44,8 @@ class Op:
     """In Python: of (value's span, rule's span); of (written form, rule's value); of (address, rule's value)."""
     sql: Callable[..., str] | None = None
     """The same in SQL."""
+    sql_joined: Callable[[str, str], str] | None = None
+    """In SQL of several values joined by backslashes, for a rule's value without one: whether it holds of any."""
 
     @property
     def positive(self) -> Op:
@@ -115,6 +117,9 @@ def _sql_within(v: Any, b: Any) -> str:
     return f"({v.first} >= {b[0]} AND {v.last} <= {b[1]})"
 
 
+_BREAK = "\\"
+"""Between values (PS3.5 6.4)."""
+
 _ROWS = (
     Op("eq", "is", "span", pattern=_whole, test=_within, sql=_sql_within),
     Op("ne", "is not", "span", negates="eq"),
@@ -125,12 +130,14 @@ _ROWS = (
     Op("exists", "is there", "presence", takes="nothing"),
     Op("not_exists", "is missing", "presence", takes="nothing", negates="exists"),
     Op("contains", "contains", "text", pattern=escape, test=lambda value: lambda text: value in text,
-       sql=lambda v, value: f"contains({v}, {quote(value)})"),
+       sql=lambda v, value: f"contains({v}, {quote(value)})", sql_joined=lambda v, value: f"contains({v}, {quote(value)})"),
     Op("not_contains", "does not contain", "text", negates="contains"),
     Op("startswith", "begins with", "text", pattern=lambda t: rf"\A{escape(t)}", test=_call("startswith"),
-       sql=lambda v, value: f"starts_with({v}, {quote(value)})"),
+       sql=lambda v, value: f"starts_with({v}, {quote(value)})",
+       sql_joined=lambda v, value: f"(starts_with({v}, {quote(value)}) OR contains({v}, {quote(_BREAK + value)}))"),
     Op("endswith", "ends with", "text", pattern=lambda t: rf"{escape(t)}\z", test=_call("endswith"),
-       sql=lambda v, value: f"ends_with({v}, {quote(value)})"),
+       sql=lambda v, value: f"ends_with({v}, {quote(value)})",
+       sql_joined=lambda v, value: f"(ends_with({v}, {quote(value)}) OR contains({v}, {quote(value + _BREAK)}))"),
     Op("regex", "matches", "text", pattern=lambda t: t, test=_regex_test, sql=_sql_regex),
     Op("not_regex", "does not match", "text", negates="regex"),
     Op("in", "is one of", "span", takes="many", pattern=_whole, test=_within, sql=_sql_within),

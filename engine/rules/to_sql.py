@@ -2,10 +2,11 @@
 
 Tags with a column of their own (`columns`) are read from it; all others from the header's JSON, which is read once for all
 of them. Without header JSON (`AXIOM_HISTORY_HEADERS` off) a tag without a column is missing. Values enter as literals
-made by `sql.quote`; every leaf is true or false, never NULL, so that `not` means the same as in Python.
+made by `sql.quote`. A condition's SQL may be NULL for false; `not` and a rule as a whole make true or false of it (to do so in
+each leaf costs more than most leaves do).
 
-Columns are asked first: a header is only taken apart where they leave a rule open. DuckDB computes every part of an AND in
-a result column, but not a CASE's other way: so what is to be spared stands behind a CASE.
+Columns are asked first: a header is only taken apart where they leave a rule open, the cheapest of its leaves first. DuckDB
+computes every part of an AND in a result column, but not a CASE's other way: so what is to be spared stands behind a CASE.
 """
 
 from __future__ import annotations
@@ -36,6 +37,12 @@ def rule_sql(rule: Rule, schedules: Sequence[Schedule] = ()) -> str:
     return sql if extract is None else let("x", extract, sql)
 
 
+USUAL_BLOCKS = range(0x10, 0x14)
+"""Where private elements are looked for first."""
+_OTHER_BLOCKS = '"{group:04X}00(?:1[4-9A-F]|[2-9A-F][0-9A-F])"'
+"""RE2: a creator's key in a header where the usual blocks end (or a text that looks so: it is then looked for in vain)."""
+
+
 class ToSql:
     """Compiles several rules over one reading of the header: their SQL speaks of `x`, which is `extract`.
 
@@ -59,10 +66,10 @@ class ToSql:
     def rule(self, rule: Rule) -> str:
         """A rule's whole condition."""
         parts: list[str] = []
-        deep: list[str] = []
+        deep: list[tuple[int, str]] = []
         if rule.sources:
             names = ", ".join(map(quote, rule.sources))
-            parts.append(f"coalesce(source IN ({names}) OR source_kind IN ({names}), false)")
+            parts.append(f"(source IN ({names}) OR source_kind IN ({names}))")
         if rule.association is not None:
             parts.append(self.condition(rule.association))
         if rule.schedule is not None:
@@ -70,12 +77,17 @@ class ToSql:
                 raise ValueError(f"There is no schedule called {rule.schedule}.")
             parts.append(schedule_sql(self._schedules[rule.schedule]))
         for condition in _conjuncts(rule.when):
-            (deep if _looks_deep(condition) else parts).append(self.condition(condition))
+            if _looks_deep(condition):
+                deep.append((_cost(condition), self.condition(condition)))
+            else:
+                parts.append(self.condition(condition))
         shallow = _all_of(parts)
-        if not deep:
-            return shallow
-        self._open.append(shallow)
-        return f"(CASE WHEN {shallow} THEN (CASE WHEN {_all_of(deep)} THEN true ELSE false END) ELSE false END)"
+        if deep:
+            self._open.append(shallow)
+        answer = "true"
+        for sql in reversed([shallow, *dict.fromkeys(sql for _, sql in sorted(deep, key=lambda part: part[0]))]):
+            answer = f"(CASE WHEN {sql} THEN {answer} ELSE false END)" if sql != "true" else answer
+        return answer
 
     def condition(self, condition: Any) -> str:
         """A condition on tags or on the sender (`engine.rules.condition`)."""
@@ -88,15 +100,14 @@ class ToSql:
             return _all_of([self.condition(child) for child in condition.all])
         if hasattr(condition, "any"):
             return any_of([self.condition(child) for child in condition.any])
-        return f"(NOT {self.condition(condition.negated)})"
+        return f"(CASE WHEN {self.condition(condition.negated)} THEN false ELSE true END)"
 
     def _tag(self, condition: TagLeaf) -> str:
         leaf, path = Leaf.of(condition), TagPath.parse(condition.tag)
         column = column_of(path)
         if column is not None:
             return self._presence(leaf, path, column) if leaf.op.looks == "presence" else _column(leaf, column)
-        single = all(step.tag is not None and not step.all for step in path.steps[:-1]) and path.steps[-1].tag is not None
-        return leaf.sql_one(self._one(path)) if single else leaf.sql_many(self._many(path))
+        return leaf.sql_one(self._one(path)) if _names_one(path) else leaf.sql_many(self._many(path))
 
     def _presence(self, leaf: Leaf, path: TagPath, column: str) -> str:
         """Whether a tag with a column is there: a column is NULL too where a file declares its tag to be bytes."""
@@ -109,33 +120,56 @@ class ToSql:
             self._tags.append(tag)
         return f"x[{self._tags.index(tag) + 1}]"
 
+    def _first(self, step: Step) -> str:
+        """The element that a path's first step names, as JSON or NULL. Private blocks are nearly always the first of their
+        group, whose places are known: the header's keys are gone through for the others alone."""
+        if step.tag is not None:
+            return self._top(step.tag)
+        group, found = step.group << 16, []
+        for block in USUAL_BLOCKS:
+            creator, element = self._top(group | block), self._top(group | block << 8 | step.element)
+            found.append(f"CASE WHEN json_extract_string({creator}, '$.Value[0]') = {quote(step.creator)} THEN {element} END")
+        others = f"regexp_matches(header, {quote(_OTHER_BLOCKS.format(group=step.group))})"
+        return f"coalesce({', '.join(found)}, CASE WHEN {others} THEN {_private('[header]', step)}[1] END)"
+
     def _one(self, path: TagPath) -> str:
         """The element of a path that names one place, as JSON or NULL."""
         first, *rest = path.steps
-        assert first.tag is not None
-        element = self._top(first.tag)
-        inner, before = "", first
-        for step in rest:
-            assert step.tag is not None
-            inner += f".Value[{before.index}].{_key(step.tag)}"
-            before = step
-        if inner:
-            element = f"json_extract({element}, {quote('$' + inner)})"
+        element = self._first(first)
+        if rest:
+            element = f"json_extract({element}, {quote(_inside(first, rest))})"
         return _with_item(element, path.steps[-1])
 
     def _many(self, path: TagPath) -> str:
         """The elements of any other path, as a list of JSON."""
         first, *rest = path.steps
-        elements = f"[{self._top(first.tag)}]" if first.tag is not None else _private("[header]", first)
-        before = first
-        for step in rest:
-            items = _items(elements, before)
-            elements = _private(items, step) if step.tag is None else _members(items, step.tag)
-            before = step
+        if rest and all(step.tag is not None for step in rest):
+            elements = f"json_extract({self._first(first)}, {quote(_inside(first, rest))})"
+        else:
+            elements, before = f"[{self._first(first)}]", first
+            for step in rest:
+                items = _items(elements, before)
+                elements = _private(items, step) if step.tag is None else _members(items, step.tag)
+                before = step
         there = f"list_filter({elements}, lambda e: e IS NOT NULL)"
         if path.steps[-1].index is not None:
             there = f"list_filter({there}, lambda e: {_with_item('e', path.steps[-1])} IS NOT NULL)"
         return there
+
+
+def _names_one(path: TagPath) -> bool:
+    """Whether a path leads to one place at most, whose way is known."""
+    return all(step.tag is not None for step in path.steps[1:]) and not any(step.all for step in path.steps[:-1])
+
+
+def _inside(before: Step, steps: Sequence[Step]) -> str:
+    """The JSON path of standard elements in the items of an element."""
+    path = "$"
+    for step in steps:
+        assert step.tag is not None
+        path += f".Value[{'*' if before.all else before.index}].{_key(step.tag)}"
+        before = step
+    return path
 
 
 def _conjuncts(condition: Any) -> list[Any]:
@@ -155,6 +189,19 @@ def _looks_deep(condition: Any) -> bool:
     return any(map(_looks_deep, [condition.negated] if children is None else children))
 
 
+def _cost(condition: Any) -> int:
+    """About what a condition costs for one header: those that cost least are asked first."""
+    if isinstance(condition, TagLeaf):
+        path, leaf = TagPath.parse(condition.tag), Leaf.of(condition)
+        private = sum(4 * (1 if n == 0 else 2) for n, step in enumerate(path.steps) if step.tag is None)
+        read = 0 if leaf.op.looks == "presence" else 1 if leaf.op.looks == "text" else 2
+        return len(path.steps) + 2 * path.has_wildcard + private + read
+    if isinstance(condition, SenderLeaf):
+        return 1
+    children = next((getattr(condition, name) for name in ("all", "any") if hasattr(condition, name)), None)
+    return sum(map(_cost, [condition.negated] if children is None else children))
+
+
 def _all_of(parts: Iterable[str]) -> str:
     unique = list(dict.fromkeys(parts))
     return "(" + " AND ".join(unique) + ")" if unique else "true"
@@ -162,6 +209,9 @@ def _all_of(parts: Iterable[str]) -> str:
 
 def _column(leaf: Leaf, column: str) -> str:
     """A leaf over a typed column: nearly always one value, else several joined by a backslash."""
+    joined = leaf.sql_joined(column)
+    if joined is not None:
+        return joined
     one = leaf.sql_text(column)
     several = f"list_transform(string_split({column}, '\\'), lambda s: {_positive(leaf).sql_text('s')})"
     found = f"list_contains({several}, true)"
