@@ -261,8 +261,9 @@ _MEANS = {
     401: "Unauthorized (the peer does not know us: look at the authentication)",
     403: "Forbidden (the peer knows us, and we may not do this there)",
     404: "Not Found (the peer has no such path: look at the URL)",
+    406: "Not Acceptable (the peer does not give its answer in any form that we read)",
     413: "Content Too Large (the peer takes no request of this size)",
-    415: "Unsupported Media Type",
+    415: "Unsupported Media Type (the peer does not take what it is sent in this form, or in this transfer syntax)",
 }
 
 

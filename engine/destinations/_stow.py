@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -22,14 +22,17 @@ from engine.dicom.network.status import code_of, outcome_of, status_words
 from engine.errors import Permanent, Retry
 from engine.model import Outcome, Receipt, Report
 
-__all__ = ["DUPLICATE", "Judge", "Limits", "StowSender", "by_reason", "empty_request"]
+__all__ = ["DUPLICATE", "TRANSFER_SYNTAX", "Judge", "Limits", "StowSender", "by_reason", "empty_request"]
 
 DUPLICATE = {0x0111, 0xB00E}
 """Failure reasons that say "it is here already": the standard's duplicate, and Azure's 45070."""
-_WORDS = {0xB00E: "the instance is there", 0xC122: "Refused: Referenced Transfer Syntax not supported"}
+TRANSFER_SYNTAX = 0xC122
+"""The failure reason that says that the server does not take this transfer syntax."""
+_WORDS = {0xB00E: "the instance is there", TRANSFER_SYNTAX: "Refused: Referenced Transfer Syntax not supported"}
 """Reasons of PS3.18 Table I.2-2 and of Azure that no C-STORE has."""
 GIVE_UP_AFTER = 10
 """So many instances in a row that the peer cannot take now: it is spared the rest."""
+_JSON, _XML = "application/dicom+json", "application/dicom+xml"
 _MAY_BE_ONE = {"400", "409", "413", "415", "422"}
 """Refusals that can be the fault of one image, or of so many at once."""
 
@@ -58,10 +61,15 @@ class StowSender:
         self._stop = stop
         self._judge = judge
         self._later = 0
+        self._accept = _JSON
 
-    def send(self, outgoing: Sequence[Outgoing]) -> None:
-        """Send all. Raises Retry when the peer cannot take more now, Permanent when it refuses us for good."""
-        for group in _groups(outgoing, self._limits):
+    def send(self, outgoing: Iterable[Outgoing], most: int = 1000) -> None:
+        """Send all, taken as they are needed, at most so many in a request.
+
+        Raises Retry when the peer cannot take more now, Permanent when it refuses us for good.
+        """
+        instances, size = self._limits
+        for group in _groups(outgoing, Limits(min(instances, most), size)):
             self._send(group)
 
     def _send(self, group: list[Outgoing]) -> None:
@@ -71,6 +79,10 @@ class StowSender:
         try:
             answer = self._post(group)
         except Permanent as error:
+            if error.code == "406" and self._accept == _JSON:
+                self._accept = _XML  # the only form that servers of before 2017 have to give (PS3.18 2016, 6.6.1)
+                self._send(group)
+                return
             if error.code not in _MAY_BE_ONE:
                 raise
             self._halve(group, Receipt(0, Outcome.REFUSED, error.code, str(error)))
@@ -95,7 +107,7 @@ class StowSender:
         writer = MultipartWriter([({}, one.file) for one in group])
         try:
             answer = self._client.request(
-                "POST", "studies", headers=_headers(writer), body=lambda: writer, takes=(400, 409)
+                "POST", "studies", headers=_headers(writer, self._accept), body=lambda: writer, takes=(400, 409)
             )
         except OSError as error:
             if isinstance(error, FileNotFoundError):
@@ -149,20 +161,23 @@ class StowSender:
             raise Retry(f"{self._later} times in a row: {receipt.words}", receipt.code)
 
 
-def _headers(writer: MultipartWriter) -> dict[str, str]:
+def _headers(writer: MultipartWriter, accept: str = _JSON) -> dict[str, str]:
     """Of a request that stores; the answer is asked for in JSON, XML is understood."""
     return {
         "Content-Type": writer.content_type,
         "Content-Length": str(writer.length),
-        "Accept": "application/dicom+json",
+        "Accept": accept,
     }
 
 
 def empty_request(client: HttpClient) -> str:
     """Ask to store nothing, to learn whether we might: what the peer said. Raises Retry or Permanent when it refused us."""
     writer = MultipartWriter([])
-    takes = (400, 409, 415, 422)
-    answer = client.request("POST", "studies", headers=_headers(writer), body=lambda: writer, takes=takes)
+    for accept in (_JSON, _XML):
+        takes = (400, 409, 415, 422, *([406] if accept == _JSON else []))
+        answer = client.request("POST", "studies", headers=_headers(writer, accept), body=lambda: writer, takes=takes)
+        if answer.status_code != 406:
+            break
     if answer.is_success:
         return "a store request without images was taken"
     return f"a store request was read, and found to hold no image ({answer.status_code})"
@@ -175,7 +190,7 @@ def by_reason(failed: Failed) -> Outcome:
     return outcome_of(failed.reason) if failed.reason >> 12 != 0xB and failed.reason else Outcome.REFUSED
 
 
-def _groups(outgoing: Sequence[Outgoing], limits: Limits) -> Iterator[list[Outgoing]]:
+def _groups(outgoing: Iterable[Outgoing], limits: Limits) -> Iterator[list[Outgoing]]:
     """In order, as many as the limits allow; never one UID twice in a request, as an answer names instances by it."""
     group: list[Outgoing] = []
     uids: set[str] = set()

@@ -1,10 +1,11 @@
-"""Sends to a DICOMweb server by STOW-RS (PS3.18 10.5), images as they are, streamed from disk.
+"""Sends to a DICOMweb server by STOW-RS (PS3.18 10.5), images as they are unless asked otherwise, streamed from disk.
 
 Guarantee: confirmed when the server's store response names the instance among the stored ones (with a warning too), or says
 that it has it already. A 200 whose body does not name an instance confirms nothing: it is sent again, alone. Out of
 resources (A7xx), failures of the moment, 408, 425, 429, 5xx, half answers and silence are tried again, not before
 Retry-After; other reasons and statuses are the server's last word. What a request was refused for as a whole is found by
-sending less at once, so that an image that the server cannot read or take refuses that image alone.
+sending less at once, so that an image that the server cannot read or take refuses that image alone. A transfer syntax that
+it does not take (C122, 415) is told by its answer, and the next one that the policy allows is tried.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from engine.connection.probe import NotApplicable, Step, reach, try_steps
 from engine.connection.tls import TlsClient
 from engine.destinations._store_response import Failed
 from engine.destinations._stow import DUPLICATE, Limits, StowSender, by_reason, empty_request
+from engine.destinations._stow_syntax import RewritingSender
+from engine.destinations._transfer_syntax import TransferSyntaxPolicy
 from engine.destinations.base import Destination, Outgoing
 from engine.errors import Permanent
 from engine.model import Outcome, Report, Tick
@@ -44,6 +47,8 @@ class StowRs(Destination):
     """For https: whose certificates count, and our own; for the token URL too."""
     http: HttpSettings = HttpSettings()
     """Time limits and proxy."""
+    transfer_syntax: TransferSyntaxPolicy = TransferSyntaxPolicy()
+    """Whether images are written in another transfer syntax."""
     instances_per_request: int = Field(default=50, ge=1, le=1000)
     """The most images in one request."""
     megabytes_per_request: int = Field(default=100, ge=1, le=100_000)
@@ -57,7 +62,8 @@ class StowRs(Destination):
             return
         with self._client() as client:
             limits = Limits(self.instances_per_request, self.megabytes_per_request << 20)
-            StowSender(client, limits, report, stop, self._judge).send(outgoing)
+            rewriting = RewritingSender(self.transfer_syntax, limits, report, stop)
+            rewriting.send(outgoing, StowSender(client, limits, rewriting.tell, stop, self._judge))
 
     def check(self) -> list[Tick]:
         steps = [*reach(self.url, self.http, self.tls), Step("authenticated", self._search), Step("write right", self._store)]

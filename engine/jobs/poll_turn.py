@@ -37,6 +37,9 @@ LONGEST_REST = 3600.0
 FIRST_PAUSE = 2.0
 FIRST_REST = 10.0
 SPACE_PAUSE = 30.0
+ALONE = 36
+"""While nothing goes well with a source, each 36th failure in a row (with pauses of five minutes: one in three hours) counts
+against its study. So one that nothing else is fetched beside comes to its end, and a peer's night costs nearly none."""
 GONE = ("404", "410")
 """The peer's codes for a study that it does not have: trying again cannot help, and it says nothing of others."""
 
@@ -283,8 +286,8 @@ class Turn:
         elif isinstance(error, Permanent) and error.code in GONE:
             self._give_up(one.target, str(error))
         elif isinstance(error, AxiomError):
-            # While the peer is away every study fails: that is no word about this one.
-            self._try_again(one.target, str(error), state.failures == 0)
+            # While the peer is away every study fails: that is no word about this one. For ever it is none either.
+            self._try_again(one.target, str(error), state.failures % ALONE == 0)
             self._away(state, error)
         else:
             log.error("poller %s: a retrieve went wrong", self.name, exc_info=error)

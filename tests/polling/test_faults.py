@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from engine.jobs import poll_turn
 from engine.jobs.polling import due_sources
 from engine.sources._query import Query
 from engine.sources.dicomweb import DicomWeb
@@ -102,6 +103,27 @@ def test_while_the_peer_is_away_no_study_is_given_up(site: Site, faulty: Faulty,
     with site.polling():
         site.until(fetched=5, failed=0)
     assert sums(site.files()) == sums(sent)
+
+
+def test_a_study_with_nothing_beside_it_is_not_tried_for_ever(
+    site: Site, faulty: Faulty, pacs: str, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No other fetch and no other query says that the peer is well: each so many failures in a row count all the same."""
+    monkeypatch.setattr(poll_turn, "ALONE", 4)
+    put(pacs, [instance(1)])
+    faulty.fault(RETRIEVE, Answer(500, b'{"Message": "disk on fire"}'), 1000)
+    site.configure(dicomweb(faulty.url, attempts=3, poll_seconds=0))
+    site.polls.poll_now("pacs", datetime.now(UTC))
+    with site.polling():
+        site.until(failed=1, waiting=0)
+    tried = sum(1 for asked in faulty.asked if not asked.path.endswith("/studies"))
+    assert tried == 9, "the first failure, the fifth and the ninth count"
+    [trouble] = site.polls.troubled("pacs")
+    assert (trouble["state"], trouble["attempts"]) == ("failed", 3)
+    faulty.faults.clear()
+    site.polls.retry("pacs", [], datetime.now(UTC))
+    site.poll()
+    assert site.counts() == {"waiting": 0, "fetched": 1, "failed": 0, "retrying": 0}
 
 
 @pytest.mark.parametrize("unknown", [{"limit"}, {"offset"}, {"limit", "offset"}])
