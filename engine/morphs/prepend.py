@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar, Literal
 
-from pydantic import Field
-
-from engine.crosswalk.lookup import Lookups
-from engine.dicom.paths import TagPath
-from engine.morphs.set_value import TemplateText
-from engine.morphs.template import paths_in
-from engine.morphs.text_change import TextChange
-from engine.morphs.work import Work
+from engine.morphs.text_change import AddedText
 
 __all__ = ["Prepend"]
 
 
-class Prepend(TextChange):
+class Prepend(AddedText):
     """Puts text before each value of a tag: "H1-" makes "4711" to "H1-4711". A missing or empty tag stays as it is."""
 
     label: ClassVar[str] = "Prepend"
     kind: Literal["prepend"] = "prepend"
-    value: TemplateText = Field(min_length=1, examples=["H1-", "{Modality}-"])
-    """What is put before; `{Modality}` takes a value from another tag."""
 
-    def reads(self, lookups: Lookups | None) -> Sequence[TagPath]:
-        return [self.path, *paths_in(self.value)]
-
-    def apply(self, work: Work) -> None:
-        text = ""
-        for place, values in self.texts(work):
-            text = text or work.fill(self.value)
-            work.write(place, [text + value for value in values])
+    def joined(self, value: str, text: str) -> str:
+        return text + value

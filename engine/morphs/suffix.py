@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar, Literal
 
-from pydantic import Field
-
-from engine.crosswalk.lookup import Lookups
-from engine.dicom.paths import TagPath
-from engine.morphs.set_value import TemplateText
-from engine.morphs.template import paths_in
-from engine.morphs.text_change import TextChange
-from engine.morphs.work import Work
+from engine.morphs.text_change import AddedText
 
 __all__ = ["Suffix"]
 
 
-class Suffix(TextChange):
+class Suffix(AddedText):
     """Puts text behind each value of a tag: "-H1" makes "4711" to "4711-H1". A missing or empty tag stays as it is."""
 
     label: ClassVar[str] = "Suffix"
     kind: Literal["suffix"] = "suffix"
-    value: TemplateText = Field(min_length=1, examples=["-H1", "_{StationName}"])
-    """What is put behind; `{StationName}` takes a value from another tag."""
 
-    def reads(self, lookups: Lookups | None) -> Sequence[TagPath]:
-        return [self.path, *paths_in(self.value)]
-
-    def apply(self, work: Work) -> None:
-        text = ""
-        for place, values in self.texts(work):
-            text = text or work.fill(self.value)
-            work.write(place, [value + text for value in values])
+    def joined(self, value: str, text: str) -> str:
+        return value + text

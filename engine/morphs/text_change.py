@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
+from engine.crosswalk.lookup import Lookups
+from engine.dicom.paths import TagPath
 from engine.dicom.vr import BINARY
 from engine.errors import Hold
 from engine.morphs.base import CHARACTER_SET, Morph
+from engine.morphs.set_value import TemplateText
+from engine.morphs.template import paths_in
 from engine.morphs.work import Place, Work
 
-__all__ = ["TextChange"]
+__all__ = ["AddedText", "TextChange"]
 
 
 class TextChange(Morph):
@@ -38,3 +42,23 @@ class TextChange(Morph):
             values = work.values(place)
             if values:
                 yield place, values
+
+
+class AddedText(TextChange):
+    """A change that adds text to what is there."""
+
+    value: TemplateText = Field(min_length=1, examples=["H1-", "{Modality}-"])
+    """What is added; `{Modality}` takes a value from another tag."""
+
+    def reads(self, lookups: Lookups | None) -> Sequence[TagPath]:
+        return [self.path, *paths_in(self.value)]
+
+    def apply(self, work: Work) -> None:
+        text = ""
+        for place, values in self.texts(work):
+            text = text or work.fill(self.value)
+            work.write(place, [self.joined(value, text) for value in values])
+
+    def joined(self, value: str, text: str) -> str:
+        """A value with the text added."""
+        raise NotImplementedError
