@@ -27,7 +27,8 @@ __all__ = ["Decider", "Shared"]
 
 
 class Shared(NamedTuple):
-    """What the instances of a batch have in common: what the crosswalks said, and the changes made already."""
+    """What the instances of a batch have in common: what the crosswalks said, and what was changed so far by rules that ask them
+    or use a secret."""
 
     lookups: Lookups
     changes: ChangeMemo
@@ -55,6 +56,8 @@ class Decider:
     """What each source does with what comes again."""
     compares_wholly: bool = False
     """Whether some source or destination wants to know if two contents are the same to the last byte."""
+    changes: ChangeMemo = field(default_factory=ChangeMemo, compare=False)
+    """What was changed so far, by rules that ask nobody."""
 
     @classmethod
     def of(cls, revision: int, configuration: Configuration, *, cache: Cache | None = None, **options: Any) -> Decider:
@@ -113,7 +116,8 @@ class Decider:
         def changer(rule: Rule, header: Header) -> tuple[Header, tuple[Change, ...], tuple[str, ...]]:
             wanted = self.original_attributes if rule.original_attributes is None else rule.original_attributes
             event = Event(wanted, self.system, now, association.calling_ae or association.source)
-            changed = shared.changes.change(header, rule.morphs, event)
+            memo = shared.changes if any(morph.asks for morph in rule.morphs) else self.changes
+            changed = memo.change(header, rule.morphs, event)
             return changed.header, changed.changes, changed.warnings
 
         return self.rulebook.decide(header, association, received_at, changer)

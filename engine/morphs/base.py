@@ -35,10 +35,15 @@ class AnyMorph(Component, family="morph"):
         """Whether what was before must not leave with the instance: no Original Attributes, no file meta as received."""
         return False
 
+    @property
+    def asks(self) -> bool:
+        """Whether the change depends on what is not in the instance and may be another tomorrow: a table, a secret."""
+        return False
+
     def reads(self, lookups: Lookups | None) -> Sequence[TagPath] | None:
         """The paths of all that the change depends on and of all that it writes; None: it may be anything.
 
-        The same values at these paths, in the same character set, must always give the same change within a batch.
+        The same values at these paths, in the same character set, must give the same change: always, or in a batch if it `asks`.
         """
         return None
 

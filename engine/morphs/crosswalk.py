@@ -36,6 +36,10 @@ class Crosswalk(AnyMorph):
     def about(self) -> str:
         return self.map
 
+    @property
+    def asks(self) -> bool:
+        return True
+
     def reads(self, lookups: Lookups | None) -> Sequence[TagPath] | None:
         if lookups is None or not lookups.has(self.map):
             return None

@@ -1,7 +1,7 @@
 """Remembers what morphs made of an instance: those of a series share nearly all that is changed, so most is changed already.
 
-A morph says which tags it reads and writes. When those of another instance of the batch have the same bytes, the new elements
-are the same, Original Attributes too, and are only spliced in. What depends on anything else is done anew each time: a morph
+A morph says which tags it reads and writes. When those of another instance have the same bytes, the new elements are the same,
+Original Attributes too but for their time, and are only spliced in. What depends on anything else is done anew each time: a morph
 that looks at everything (`deidentify`), a change that turned the data set to another character set, an instance that is held.
 """
 
@@ -19,15 +19,17 @@ from engine.dicom.splice import spliced
 from engine.model import Change
 from engine.morphs.apply import Changed, Event, change, finish, worked
 from engine.morphs.base import AnyMorph
-from engine.morphs.original_attributes import ISSUER_OF_PATIENT_ID, ORIGINAL_ATTRIBUTES, PATIENT_ID
+from engine.morphs.original_attributes import ISSUER_OF_PATIENT_ID, ORIGINAL_ATTRIBUTES, PATIENT_ID, time_text
 from engine.morphs.work import Work
 
 __all__ = ["ChangeMemo"]
 
 LONGEST: Final = 1 << 14
 """Bytes of elements that a key holds; an instance with more is changed anew."""
-MOST: Final = 256
-"""How many changes are remembered for each rule's morphs. When there are more all are forgotten."""
+MOST: Final = 16 << 20
+"""Bytes that are remembered. When there are more all are forgotten: series end, and their keys do not come again."""
+EACH: Final = 2000
+"""Bytes that each one takes, beside the elements."""
 
 
 class _Known(NamedTuple):
@@ -37,6 +39,8 @@ class _Known(NamedTuple):
     in_meta: tuple[tuple[int, str], ...]
     changes: tuple[Change, ...]
     warnings: tuple[str, ...]
+    time: int
+    """Where the time of the event stands in the new Original Attributes Sequence; -1 when it does not."""
 
 
 class _Reads:
@@ -56,8 +60,8 @@ class _Reads:
             elif step.tag & 0x10000:
                 self.private.setdefault(step.tag >> 16, set()).add(step.tag & 0xFF)
 
-    def key(self, level: Level) -> Hashable | None:
-        """The bytes that the change depends on; None when they are too many. Raises Hold when they cannot be read."""
+    def key(self, level: Level) -> tuple[Hashable, int] | None:
+        """The bytes that the change depends on, and how many; None for too many. Raises Hold when they cannot be read."""
         index, read = level.index, level.source.read
         parts: list[Hashable] = [level.form]
         size = 0
@@ -82,38 +86,47 @@ class _Reads:
                     if size > LONGEST:
                         return None
                     parts.append(read(start, end))
-        return tuple(parts)
+        return tuple(parts), size
 
     def covers(self, tag: int) -> bool:
         return tag in self.tags or tag >> 16 in self.private
 
 
 class ChangeMemo:
-    """The changes made of one batch's instances. `change` gives what `engine.morphs.apply.change` gives."""
+    """The changes made so far. `change` gives what `engine.morphs.apply.change` gives. May be used by several threads."""
 
     def __init__(self, lookups: Lookups | None = None) -> None:
-        """`lookups`: what the crosswalk maps know, the same for the whole batch."""
+        """`lookups`: what the crosswalk maps know, the same as long as this memory lasts."""
         self._lookups = lookups
         self._reads: dict[int, tuple[Sequence[AnyMorph], _Reads | None]] = {}
-        self._known: dict[tuple[int, Event], dict[Hashable, _Known]] = {}
+        self._known: dict[tuple[Hashable, ...], _Known] = {}
+        self._bytes = 0
 
     def change(self, header: Header, morphs: Sequence[AnyMorph], event: Event) -> Changed:
         """Apply the morphs, or what they are known to make of such a header. Raises Hold as `apply.change` does."""
         reads = self._reads_of(morphs)
-        key = None if reads is None else reads.key(header.root)
-        if reads is None or key is None:
+        found = None if reads is None else reads.key(header.root)
+        if reads is None or found is None:
             return change(header, morphs, event, self._lookups)
-        by_key = self._known.setdefault((id(morphs), event), {})
-        known = by_key.get(key)
+        of, size = found
+        key = (id(morphs), event.original_attributes, event.system, event.source, event.reason, of)
+        known = self._known.get(key)
         if known is not None:
-            return _again(header, known)
+            return _again(header, known, event)
         work = worked(header, morphs, self._lookups)
         changed = finish(work, morphs, event)
         if all(reads.covers(tag) for tag in work.root.own) and not work.root.changed_tag(CHARACTER_SET):
-            if len(by_key) >= MOST:
-                by_key.clear()
-            by_key[key] = _known(work, changed)
+            known = _known(work, changed, event)
+            if known is not None:
+                self._keep(key, known, size)
         return changed
+
+    def _keep(self, key: tuple[Hashable, ...], known: _Known, size: int) -> None:
+        self._bytes += size + sum(map(len, known.news.values())) + EACH
+        if self._bytes > MOST:
+            self._known.clear()
+            self._bytes = 0
+        self._known[key] = known
 
     def _reads_of(self, morphs: Sequence[AnyMorph]) -> _Reads | None:
         found = self._reads.get(id(morphs))
@@ -133,20 +146,28 @@ def _reads(morphs: Sequence[AnyMorph], lookups: Lookups | None) -> _Reads | None
     return _Reads(steps)
 
 
-def _known(work: Work, changed: Changed) -> _Known:
-    root = work.root
+def _known(work: Work, changed: Changed, event: Event) -> _Known | None:
+    """What there is to remember; None where the time of the event could be confused with that of an earlier one."""
+    root, level = work.root, work.header.root
+    news = root.news()
     in_meta = tuple(
         (there, str(values[0]) if (values := root.values(tag)) else "")
         for tag, there in IN_META.items() if root.changed_tag(tag)
     )  # fmt: skip
-    return _Known(root.news(), in_meta, changed.changes, changed.warnings)
+    time = time_text(event.at).encode("ascii")
+    if ORIGINAL_ATTRIBUTES in level.index and time in level.raw(ORIGINAL_ATTRIBUTES):
+        return None
+    return _Known(news, in_meta, changed.changes, changed.warnings, news.get(ORIGINAL_ATTRIBUTES, b"").rfind(time))
 
 
-def _again(header: Header, known: _Known) -> Changed:
+def _again(header: Header, known: _Known, event: Event) -> Changed:
     if not known.changes:
         return Changed(header, (), known.warnings)
-    meta = header.meta
+    meta, news = header.meta, known.news
     for tag, uid in known.in_meta:
         meta = meta.with_uid(tag, uid)
-    made = with_pieces(header, meta, spliced(header.root, known.news))
+    if known.time >= 0:
+        time, record = time_text(event.at).encode("ascii"), news[ORIGINAL_ATTRIBUTES]
+        news = {**news, ORIGINAL_ATTRIBUTES: record[: known.time] + time + record[known.time + len(time) :]}
+    made = with_pieces(header, meta, spliced(header.root, news))
     return Changed(made, known.changes, known.warnings)

@@ -16,7 +16,7 @@ from engine.dicom.transcode import copy_element
 from engine.dicom.vr import BINARY, CHARSET, SINGLE
 from engine.errors import Hold
 
-__all__ = ["ISSUER_OF_PATIENT_ID", "ORIGINAL_ATTRIBUTES", "PATIENT_ID", "Reason", "record"]
+__all__ = ["ISSUER_OF_PATIENT_ID", "ORIGINAL_ATTRIBUTES", "PATIENT_ID", "Reason", "record", "time_text"]
 
 Reason = Literal["COERCE", "CORRECT"]
 """COERCE: a value was replaced, as in reconciliation; CORRECT: a wrong value was put right (PS3.3 C.12.1.1.9)."""
@@ -63,6 +63,12 @@ def record(
 
 
 @lru_cache(maxsize=64)
+def time_text(at: datetime) -> str:
+    """Attribute Modification DateTime (0400,0562): 26 characters."""
+    return at.astimezone(UTC).strftime("%Y%m%d%H%M%S.%f+0000")
+
+
+@lru_cache(maxsize=64)
 def _event(
     system: str, at: datetime, source: str, reason: str, codecs: Encodings | None, order: str
 ) -> tuple[tuple[int, str, bytes], ...]:
@@ -70,7 +76,7 @@ def _event(
     return tuple(
         (tag, vr, _text(text[:64], vr, codecs, order))
         for tag, vr, text in (
-            (MODIFICATION_TIME, "DT", at.astimezone(UTC).strftime("%Y%m%d%H%M%S.%f+0000")),
+            (MODIFICATION_TIME, "DT", time_text(at)),
             (MODIFYING_SYSTEM, "LO", system),
             (SOURCE, "LO", source),
             (REASON, "CS", reason),

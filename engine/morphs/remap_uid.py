@@ -41,6 +41,10 @@ class RemapUid(TextChange):
             raise ValueError(f"{path} says what kind of object this is: it must stay")
         return self
 
+    @property
+    def asks(self) -> bool:
+        return True
+
     def reads(self, lookups: Lookups | None) -> Sequence[TagPath]:
         return [self.path]
 

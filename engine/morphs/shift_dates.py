@@ -46,6 +46,10 @@ class ShiftDates(TextChange):
             raise ValueError("by 0 days nothing is moved")
         return self
 
+    @property
+    def asks(self) -> bool:
+        return self.key is not None
+
     def reads(self, lookups: Lookups | None) -> Sequence[TagPath]:
         return [self.path, *([] if self.key is None else paths_in(self.per))]
 

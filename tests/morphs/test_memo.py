@@ -14,10 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import engine.morphs.memo
+from engine.configuration import load_configuration
 from engine.crosswalk.lookup import Lookups
 from engine.dicom.header import Header
 from engine.dicom.paths import TagPath
 from engine.errors import Hold
+from engine.flow.decider import Decider
+from engine.model import Association
 from engine.morphs.apply import Changed, Event, change
 from engine.morphs.base import AnyMorph
 from engine.morphs.memo import ChangeMemo
@@ -63,7 +66,7 @@ def agrees(memo: ChangeMemo, path: Path, chains: Sequence[Sequence[AnyMorph]], l
     except Hold:
         return
     for chain in chains:
-        for event in (EVENT, EVENT._replace(original_attributes=False)):
+        for event in (EVENT, EVENT._replace(original_attributes=False), EVENT._replace(at=AT + timedelta(days=1))):
             header = Header.read(path)
             once, again = of(memo.change, header, chain, event), of(memo.change, Header.read(path), chain, event)
             anew = of(change, Header.read(path), chain, event, lookups)
@@ -164,17 +167,42 @@ def test_a_kind_that_changes_what_it_does_not_name_is_not_remembered(tmp_path: P
         assert memo.change(Header.read(path), chain, EVENT).header.text("PatientComments") == patient
 
 
-def test_memory_is_bounded(tmp_path: Path) -> None:
+def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine.morphs.memo, "MOST", 100_000)
     memo, chain = ChangeMemo(), chained([[{"kind": "suffix", "tag": "PatientComments", "value": "!"}]])[0]
-    for n in range(engine.morphs.memo.MOST + 10):
+    for n in range(100):
         path = write(tmp_path / "a.dcm", [*basics(), text(0x00104000, "LT", f"{n}")])
         assert memo.change(Header.read(path), chain, EVENT).header.text("PatientComments") == f"{n}!"
-    (known,) = memo._known.values()
-    assert len(known) == 10
+        assert n // 50 <= len(memo._known) <= 50
 
 
 def test_long_elements_are_changed_anew(tmp_path: Path) -> None:
     memo = ChangeMemo()
     path = write(tmp_path / "a.dcm", [*basics(), E(0x00420011, "OB", bytes(1 << 15))])
     agrees(memo, path, chained([[{"kind": "copy", "tag": "(0042,0011)", "to": '(0043,"ACME",10)'}]]))
-    assert not any(memo._known.values())
+    assert not memo._known
+
+
+def test_what_depends_on_a_secret_is_remembered_for_a_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def rule(name: str, priority: int, *morphs: dict[str, Any]) -> dict[str, Any]:
+        return {"name": name, "priority": priority, "destinations": ["d"], "morphs": [*morphs]}
+
+    remap = {"kind": "remap_uid", "tag": "StudyInstanceUID", "key": "env:TEST_MORPH_KEY"}
+    rules = [rule("secret", 1, remap), rule("plain", 2, {"kind": "prepend", "tag": "PatientID", "value": "H-"})]
+    decider = Decider.of(1, load_configuration({
+        "destinations": [{"name": "d", "kind": "nothing"}],
+        "rulesets": [{"name": "m", "priority": 1, "mode": "ALL_MATCHES", "rules": rules}],
+    }), original_attributes=True)  # fmt: skip
+    path = write(tmp_path / "a.dcm", [*basics(), text(0x0020000D, "UI", "1.2"), text(0x00100020, "LO", "1")])
+    association, found = Association("s", "dimse_listener", "CT01", "AXIOM", "127.0.0.1"), []
+    for batch, secret in enumerate(("one", "two")):
+        monkeypatch.setenv("TEST_MORPH_KEY", secret)
+        shared = decider.look_up([])
+        for _ in range(2):
+            made = decider.decide(Header.read(path), association, AT, AT + timedelta(hours=batch), shared)
+            plain, hidden = sorted(made.branches, key=lambda branch: branch.rule)
+            found.append(hidden.header.text("StudyInstanceUID"))
+            item = plain.header.to_dataset().OriginalAttributesSequence[0]
+            assert item.AttributeModificationDateTime.startswith(f"{AT.hour + batch:02d}", 8)
+    assert found[0] == found[1] != found[2] == found[3]
+    assert len(decider.changes._known) == 1

@@ -123,7 +123,7 @@ def _changed(head: Header, kind: str, config: dict[str, Any], folder: Path) -> C
     for _ in range(2):  # changed anew, and as remembered
         assert outcome(memo.change(Header.read(head.path), chain, event)) == outcome(changed)
     anew = kind == "deidentify" or any(change.tag == "00080005" for change in changed.changes)
-    assert any(memo._known.values()) != anew
+    assert bool(memo._known) != anew
     return changed
 
 
