@@ -7,18 +7,20 @@ from typing import Any
 
 import typer
 
+from engine.cli.remote import Key, Url, remote
 from engine.cli.show import AsJson, emit, example, operations, table
 
 __all__ = ["add"]
 
 
 def add(app: typer.Typer) -> None:
-    app.command(epilog=example("axiom status", "axiom status --json"))(status)
+    app.command(epilog=example("axiom status", "axiom status --url https://axiom.example:8001 --key file:/run/key"))(status)
 
 
-def status(as_json: AsJson = False) -> None:
+def status(as_json: AsJson = False, url: Url = "", key: Key = "") -> None:
     """Show listeners, workers, spool, open alerts and destinations as they are now."""
-    now = operations().status()
+    there = remote(url, key)
+    now = there.get("/status") if there else operations().status()
     if as_json:
         emit(now)
     else:
