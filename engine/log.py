@@ -7,17 +7,23 @@ fields that hold patient data by their name are blanked, and pydicom's warnings,
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import re
 import sys
 from collections.abc import Callable, Iterator, MutableMapping
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 
-__all__ = ["bind", "bound", "clear", "setup_logging"]
+__all__ = ["bind", "bound", "clear", "json_line", "setup_logging"]
 
 _PATIENT = re.compile(r"patient|birth|accession|physician|person_?name|other_?names|mrn", re.IGNORECASE)
+
+_VALKEY = re.compile(r"\d+:\w+ \d+ \w+ \d+ [\d:.]+ ([.*#-]) (.*)")
+"""`4603:M 24 Nov 2026 15:19:35.690 * Ready to accept connections`: pid and role, time, level, words."""
+_LEVELS = {".": "debug", "-": "debug", "*": "info", "#": "warning"}
 
 
 def setup_logging(log_format: str = "console", level: str = "INFO", process: str = "") -> None:
@@ -64,6 +70,14 @@ def _renderers(log_format: str) -> list[Any]:
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     plain = structlog.dev.plain_traceback
     return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+
+
+def json_line(process: str, text: str) -> str:
+    """A line that a foreign program (Valkey) wrote, in the form of ours: the same keys, its own words."""
+    found = _VALKEY.fullmatch(text)
+    level, words = (_LEVELS[found[1]], found[2]) if found else ("info", text)
+    at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    return json.dumps({"event": words, "level": level, "logger": process, "timestamp": at, "process": process})
 
 
 def bind(**fields: Any) -> None:

@@ -105,6 +105,7 @@ def token_alive(token: str) -> bool:
 class Child:
     """One process that we start, watch, restart and end. Its output goes to its own log file (None: to ours).
 
+    `line` writes each line of the output anew before it goes to the log (for a foreign program that has a form of its own).
     `restart`: `poll` starts it again when it has ended, after 1, 2, 4 ... 30 s; a minute of running well resets that.
     `on_parent_death` is what it gets when we are gone. `argv[0]` must be a path or found on PATH.
     It is in a process group of its own, so that a Ctrl-C at the terminal reaches only us, who end it in order.
@@ -117,6 +118,7 @@ class Child:
         *,
         env: Mapping[str, str] | None = None,
         log: Path | None = None,
+        line: Callable[[str], str] | None = None,
         restart: bool = True,
         on_parent_death: signal.Signals = signal.SIGTERM,
         cwd: Path | None = None,
@@ -125,6 +127,7 @@ class Child:
         self.argv = [os.fspath(a) for a in argv]
         self.env = dict(env) if env is not None else None
         self.log = log
+        self.line = line
         self.restart = restart
         self.on_parent_death = on_parent_death
         self.cwd = cwd
@@ -133,6 +136,7 @@ class Child:
         """How it ended last, in words; "" while nothing ended."""
         self.returncode: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._pump: threading.Thread | None = None
         self._wanted = False
         self._started_at = 0.0
         self._next_start = 0.0
@@ -171,11 +175,15 @@ class Child:
                 env=self.env,
                 cwd=self.cwd,
                 stdin=subprocess.DEVNULL,
-                stdout=out,
+                stdout=subprocess.PIPE if out is not None and self.line is not None else out,
                 stderr=subprocess.STDOUT if out is not None else None,
                 process_group=0,
                 preexec_fn=_tie(self.on_parent_death, os.getpid()),  # noqa: PLW1509  (one prctl; libc is loaded)
             )
+            if self._process.stdout is not None and out is not None and self.line is not None:
+                given = (self._process.stdout, os.dup(out.fileno()), self.line)
+                self._pump = threading.Thread(target=_pump, args=given, name=f"log-{self.name}", daemon=True)
+                self._pump.start()
         self.returncode = None
 
     def poll(self) -> bool:
@@ -202,6 +210,7 @@ class Child:
     def _note_end(self, process: subprocess.Popen[bytes]) -> None:
         self._process = None
         self.returncode = process.returncode
+        self._finish_log()
         if time.monotonic() - self._started_at > _WELL_AFTER:
             self._failures = 0
         self._back_off(f"{_how(process.returncode)}{_last_words(self.log)}")
@@ -229,11 +238,28 @@ class Child:
         except subprocess.TimeoutExpired:
             return False
         self._process = None
+        self._finish_log()
         return True
+
+    def _finish_log(self) -> None:
+        """What it said last is in the log (its children may keep the pipe open: then without them)."""
+        if self._pump is not None:
+            self._pump.join(1.0)
+            self._pump = None
 
     def stop(self, grace: float = 10.0) -> None:
         """SIGTERM, up to `grace` seconds for it to end, then SIGKILL. It is not started again."""
         stop_all([self], grace)
+
+
+def _pump(said: IO[bytes], into: int, line: Callable[[str], str]) -> None:
+    """Each line, written anew, until nobody can say anything any more."""
+    with said, open(into, "ab", buffering=0) as file:
+        for one in said:
+            text = one.decode("utf-8", "replace").rstrip()
+            if text:
+                with contextlib.suppress(OSError):  # a full disk: who speaks must not be held up by it
+                    file.write(f"{line(text)}\n".encode())
 
 
 def stop_all(children: Iterable[Child], grace: float = 10.0) -> None:

@@ -54,8 +54,9 @@ class Settings(BaseSettings):
     """How many requests each sign-in or key may make of the API from one address (and ten times as many that address in
     all); more are answered with 429. 0: no bound."""
     allowed_hosts: str = ""
-    """Link-local and loopback addresses that webhooks and destinations given by URL may reach all the same: networks or host
-    names, comma-separated (`127.0.0.0/8,localhost`). Addresses of the machine's metadata service are refused unless named."""
+    """Link-local and loopback addresses that webhooks, sources and destinations given by URL may reach all the same: networks or
+    host names, comma-separated (`127.0.0.0/8,::1,localhost`). The machine's metadata service is refused unless named; a
+    hospital's private networks need no entry."""
     google_client_id: str = ""
     """The OAuth client of this installation at Google; empty: no sign-in with Google."""
     google_client_secret: SecretStr = SecretStr("")

@@ -8,10 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from engine.security.outward import use_outward
 from tests import peers
-from tests.running import Axiom, running_axiom
+from tests.running import PEERS, Axiom, running_axiom
 
 __all__: list[str] = []
+
+os.environ["AXIOM_ALLOWED_HOSTS"] = PEERS  # for what lives longer than a test
+use_outward(PEERS)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -42,6 +46,8 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No variable of the person who runs the tests reaches the engine under test, and no identity of theirs at Google."""
     for name in [n for n in os.environ if n.startswith(("AXIOM_", "GOOGLE_"))]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("AXIOM_ALLOWED_HOSTS", PEERS)
+    use_outward(PEERS)
     monkeypatch.setenv("CLOUDSDK_CONFIG", "/nonexistent")
     monkeypatch.setenv("NO_GCE_CHECK", "true")
 

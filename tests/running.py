@@ -18,8 +18,10 @@ import psutil
 from engine.process import Child
 from tests.peers import free_port, process_family, wait_until
 
-__all__ = ["ROOT", "Axiom", "running_axiom"]
+__all__ = ["PEERS", "ROOT", "Axiom", "running_axiom"]
 
+PEERS = "127.0.0.0/8,::1"
+"""Tests' peers stand on this machine, which is refused to sources and destinations by URL unless the setting names it."""
 ROOT = Path(__file__).resolve().parent.parent
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -39,6 +41,7 @@ class Axiom:
             "AXIOM_API_PORT": str(self.api_port),
             "AXIOM_APP_PORT": str(self.app_port),
             "AXIOM_MIN_FREE_MB": "10",
+            "AXIOM_ALLOWED_HOSTS": PEERS,
             "PYTHONPATH": str(ROOT),
             "COLUMNS": "200",
             **extra,

@@ -6,7 +6,6 @@ Guarantee: at least once, in order: kept on disk until the mail server takes it,
 from __future__ import annotations
 
 import smtplib
-import ssl
 from email.message import EmailMessage
 from email.utils import formatdate
 from typing import Annotated, ClassVar, Literal, Self
@@ -14,9 +13,11 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from engine.channels.base import Channel, Message
+from engine.connection.tls import TlsClient
 from engine.errors import Permanent, Retry
 from engine.security.outward import Outward
 from engine.security.secret_references import SecretReference, resolve
+from engine.tls_words import tls_words
 
 __all__ = ["Email"]
 
@@ -38,6 +39,8 @@ class Email(Channel):
     """Its port: 587 with STARTTLS, 465 with TLS from the beginning, 25 without."""
     security: Literal["starttls", "tls", "none"] = "starttls"
     """How the way there is encrypted. Its certificate is checked."""
+    ca: SecretReference | None = Field(default=None, examples=["file:/etc/axiom/hospital-ca.pem"])
+    """Where the authorities are (PEM) whose certificates count; none: those of this machine."""
     user: str = Field(default="", max_length=254)
     """For signing in at the mail server; empty: without."""
     password: SecretReference | None = None
@@ -69,15 +72,15 @@ class Email(Channel):
         except smtplib.SMTPResponseException as e:
             raise Retry(f"The mail server {self.host} answered {e.smtp_code}.", str(e.smtp_code)) from e
         except (smtplib.SMTPException, OSError) as e:
-            raise Retry(f"The mail server {self.host} cannot be used: {type(e).__name__}: {e}.") from e
+            raise Retry(f"The mail server {self.host} cannot be used: {tls_words(e) or f'{type(e).__name__}: {e}'}.") from e
 
     def _connect(self) -> smtplib.SMTP:
         if self.security == "tls":
-            return smtplib.SMTP_SSL(self.host, self.port, timeout=20, context=ssl.create_default_context())
+            return smtplib.SMTP_SSL(self.host, self.port, timeout=20, context=TlsClient(ca=self.ca).context())
         server = smtplib.SMTP(self.host, self.port, timeout=20)
         if self.security == "starttls":
             try:
-                server.starttls(context=ssl.create_default_context())
+                server.starttls(context=TlsClient(ca=self.ca).context())
             except BaseException:
                 server.close()
                 raise

@@ -16,9 +16,11 @@ import orjson
 from pydantic import Field
 
 from engine.channels.base import Channel, Message
+from engine.connection.tls import TlsClient
 from engine.errors import Permanent, Retry
 from engine.security.outward import Outward, OutwardTransport
 from engine.security.secret_references import SecretReference, resolve
+from engine.tls_words import tls_words
 
 __all__ = ["Webhook"]
 
@@ -35,6 +37,8 @@ class Webhook(Channel):
     """Where it is posted to. Loopback and link-local addresses are refused, unless AXIOM_ALLOWED_HOSTS names them."""
     secret: SecretReference | None = None
     """The key of the signature in `X-Axiom-Signature: t=SECONDS,v1=HEX`: HMAC-SHA256 over `SECONDS.BODY`. Without it, none."""
+    tls: TlsClient = TlsClient()
+    """For https: whose certificates count (a CA of the hospital's own), and our own certificate where one is asked for."""
     timeout: float = Field(default=10.0, ge=1, le=60)
     """Seconds that an answer may take."""
 
@@ -43,10 +47,13 @@ class Webhook(Channel):
         headers = {"Content-Type": "application/json", "User-Agent": "Axiom-Flow", "X-Axiom-Id": str(message["id"])}
         if self.secret is not None:
             headers["X-Axiom-Signature"] = _signature(resolve(self.secret).get_secret_value(), int(time.time()), body)
+        extensions = {"sni_hostname": self.tls.server_name} if self.tls.server_name else {}
         try:
-            with httpx.Client(transport=OutwardTransport(guard), timeout=self.timeout, trust_env=False) as client:
-                answer = client.post(self.url, content=body, headers=headers)
+            with httpx.Client(transport=self._way(guard), timeout=self.timeout, trust_env=False) as client:
+                answer = client.post(self.url, content=body, headers=headers, extensions=extensions)
         except httpx.HTTPError as e:
+            if words := tls_words(e):
+                raise Retry(f"TLS with the webhook {self.name} failed: {words}.") from e
             raise Retry(f"The webhook {self.name} cannot be reached: {type(e).__name__}.") from e
         if answer.is_success:
             return
@@ -54,6 +61,10 @@ class Webhook(Channel):
         if answer.status_code >= 500 or answer.status_code in TRANSIENT:
             raise Retry(words, str(answer.status_code))
         raise Permanent(words, str(answer.status_code))
+
+    def _way(self, guard: Outward) -> OutwardTransport:
+        secure = self.url.lower().startswith("https:")
+        return OutwardTransport(guard, httpx.HTTPTransport(verify=self.tls.context() if secure else False))
 
 
 def _signature(key: str, seconds: int, body: bytes) -> str:

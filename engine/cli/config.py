@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from engine.cli.show import AsJson, emit, example, fail, note, operator, settings
+from engine.cli.remote import Key, Remote, Url, remote
+from engine.cli.show import AsJson, emit, example, fail, note, operator, settings, table
 
 if TYPE_CHECKING:
     from engine.store.imported import Imported
@@ -37,8 +38,14 @@ def _read(file: str) -> str:
 def export(
     revision: Annotated[int | None, typer.Option(help="An earlier revision's number, instead of the live one.")] = None,
     as_json: AsJson = False,
+    url: Url = "",
+    key: Key = "",
 ) -> None:
     """Print the live configuration as YAML that `apply` takes."""
+    if there := remote(url, key):
+        document = there.get("/config") if revision is None else there.get(f"/revisions/{revision}")["document"]
+        _print(document, as_json=as_json)
+        return
     from engine.store import Store
 
     store = Store(settings())
@@ -49,13 +56,12 @@ def export(
 
 
 @cli.command(epilog=example("axiom config validate axiom.yaml"))
-def validate(file: Source, as_json: AsJson = False) -> None:
+def validate(file: Source, as_json: AsJson = False, url: Url = "", key: Key = "") -> None:
     """Check a file as `apply` would, and change nothing. Exit 1 when it does not hold."""
     from engine.errors import Invalid
-    from engine.store import Store
 
     try:
-        Store(settings()).apply(_read(file), author=operator(), dry_run=True)
+        _changed(file, dry_run=True, reason="", there=remote(url, key))
     except Invalid as e:
         if not as_json:
             raise
@@ -68,9 +74,9 @@ def validate(file: Source, as_json: AsJson = False) -> None:
 
 
 @cli.command(epilog=example("axiom config diff axiom.yaml"))
-def diff(file: Source, as_json: AsJson = False) -> None:
+def diff(file: Source, as_json: AsJson = False, url: Url = "", key: Key = "") -> None:
     """Show what `apply` would change, and change nothing."""
-    _apply(file, dry_run=True, reason="", as_json=as_json)
+    _apply(file, dry_run=True, reason="", as_json=as_json, there=remote(url, key))
 
 
 @cli.command(epilog=example('axiom config apply axiom.yaml --reason "CT02 is new"'))
@@ -79,12 +85,37 @@ def apply(
     reason: Annotated[str, typer.Option(help="Why, for the list of revisions.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
     as_json: AsJson = False,
+    url: Url = "",
+    key: Key = "",
 ) -> None:
     """Make each family that the file names equal to it; families that it does not name stay. All or nothing.
 
     The running engine follows within seconds.
     """
-    _apply(file, dry_run=dry_run, reason=reason, as_json=as_json)
+    _apply(file, dry_run=dry_run, reason=reason, as_json=as_json, there=remote(url, key))
+
+
+@cli.command(epilog=example("axiom config history", "axiom config history --limit 5 --json"))
+def history(
+    limit: Annotated[int, typer.Option(min=1, max=500, help="So many, the newest first.")] = 20,
+    as_json: AsJson = False,
+    url: Url = "",
+    key: Key = "",
+) -> None:
+    """List the saved states of the configuration: who, when and why. `export --revision N` prints one."""
+    if there := remote(url, key):
+        found = there.get("/revisions", limit=limit)["items"]
+    else:
+        from engine.store import Store
+
+        store = Store(settings())
+        live = store.live_revision()
+        found = [one.as_json() | {"live": one.id == live} for one in store.revisions(limit)]
+    if as_json:
+        emit(found)
+    else:
+        rows = [one | {"live": "live" if one["live"] else ""} for one in found]
+        table(rows, ["id", "live", "created_at", "author", "label", "reason"], "Nothing was saved yet.")
 
 
 cli.command("dump", epilog=example("axiom config dump > axiom.yaml"), help="The older word for `export`.")(export)
@@ -129,18 +160,38 @@ def _imported(found: Imported, file: str, *, apply: bool, as_json: bool) -> None
         note(f"Live is revision {applied.revision}.")
 
 
-def _apply(file: str, *, dry_run: bool, reason: str, as_json: bool) -> None:
-    from engine.store import Store
+def _print(document: dict[str, Any], *, as_json: bool) -> None:
+    from engine.store.yaml_text import dump_yaml
 
-    applied = Store(settings()).apply(_read(file), author=operator(), dry_run=dry_run, reason=reason)
     if as_json:
-        emit(applied.as_json())
-        return
-    for line in applied.diff.words():
-        typer.echo(line)
-    if not applied.diff:
-        typer.echo(f"Nothing differs from revision {applied.revision}.")
-    elif dry_run:
-        typer.echo(f"Nothing was changed; live is revision {applied.revision}.")
+        emit(document)
     else:
-        typer.echo(f"Live is revision {applied.revision}.")
+        typer.echo(dump_yaml(document), nl=False)
+
+
+def _changed(file: str, *, dry_run: bool, reason: str, there: Remote | None) -> dict[str, Any]:
+    """What applying it changed, or would change: `revision` (live now), `changed`, `words`, `differences`."""
+    text = _read(file)
+    if there is None:
+        from engine.store import Store
+
+        return Store(settings()).apply(text, author=operator(), dry_run=dry_run, reason=reason).as_json()
+    if not dry_run:
+        return dict(there.post("/config/apply", {"yaml": text, "reason": reason}))
+    found = dict(there.post("/config/diff", {"yaml": text}))  # who may only look may ask this too
+    return {"revision": there.live(), "dry_run": True, "changed": not found["equal"], **found}
+
+
+def _apply(file: str, *, dry_run: bool, reason: str, as_json: bool, there: Remote | None) -> None:
+    found = _changed(file, dry_run=dry_run, reason=reason, there=there)
+    if as_json:
+        emit(found)
+        return
+    for line in found["words"]:
+        typer.echo(line)
+    if not found["changed"]:
+        typer.echo(f"Nothing differs from revision {found['revision']}.")
+    elif dry_run:
+        typer.echo(f"Nothing was changed; live is revision {found['revision']}.")
+    else:
+        typer.echo(f"Live is revision {found['revision']}.")

@@ -176,7 +176,7 @@ def _certificates(ops: Operations) -> Iterator[Finding]:
     from engine.connection.expiry import look, users_of
 
     live = ops.store.live().configuration
-    parts = (("sources", live.sources), ("destinations", live.destinations))
+    parts = ((family, getattr(live, family)) for family in ("sources", "destinations", "channels"))
     found = look(users_of(parts, ops.settings), ops.settings.tls_warn_days)
     for one in found:
         if one.words:

@@ -5,6 +5,7 @@ What it holds are wake-up calls, never the truth: if its files cannot be read an
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import AxiomError
+from engine.log import json_line
 from engine.process import Child, pid_alive
 
 if TYPE_CHECKING:
@@ -30,7 +32,8 @@ def start_valkey(settings: Settings) -> Child:
     _own_folder(socket.parent)
     data.mkdir(parents=True, exist_ok=True)
     _end_left_over(socket, data)
-    child = Child("valkey", _command(socket, data), log=settings.log_dir / "valkey.log")
+    line = functools.partial(json_line, "valkey") if settings.log_format == "json" else None
+    child = Child("valkey", _command(socket, data), log=settings.log_dir / "valkey.log", line=line)
     child.start()
     if _answers(child, socket):
         return child

@@ -65,6 +65,8 @@ def workbench() -> None:
         "client.showErrorDetails": "none",
         "client.toolbarMode": "minimal",
     }
+    if now.log_format == "json":
+        flags["logger.hideWelcomeMessage"] = "true"  # it is no log line
     if now.tls_certificate:
         files = [one.removeprefix("file:") for one in (now.tls_certificate, now.tls_key or now.tls_certificate)]
         if not all(one.startswith("file:") for one in (now.tls_certificate, now.tls_key or now.tls_certificate)):

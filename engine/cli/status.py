@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import typer
 
+from engine.cli.remote import Key, Url, remote
 from engine.cli.show import AsJson, emit, example, operations, table
 
 __all__ = ["add"]
 
 
 def add(app: typer.Typer) -> None:
-    app.command(epilog=example("axiom status", "axiom status --json"))(status)
+    app.command(epilog=example("axiom status", "axiom status --url https://axiom.example:8001 --key file:/run/key"))(status)
 
 
-def status(as_json: AsJson = False) -> None:
-    """Show listeners, workers, spool and destinations as they are now."""
-    now = operations().status()
+def status(as_json: AsJson = False, url: Url = "", key: Key = "") -> None:
+    """Show listeners, workers, spool, open alerts and destinations as they are now."""
+    there = remote(url, key)
+    now = there.get("/status") if there else operations().status()
     if as_json:
         emit(now)
     else:
         _show(now)
+
+
+def _alerts(found: dict[str, Any]) -> None:
+    """What is amiss, with what to do; and channels that take nothing, by which nobody would hear of it."""
+    for one in found["firing"]:
+        since = datetime.fromisoformat(one["since"]).astimezone().strftime("%Y-%m-%d %H:%M")
+        typer.echo(" ".join(filter(None, (f"ALERT {one['alert']} since {since}: {one['words']}", one["todo"]))))
+    if not found["firing"]:
+        typer.echo(f"alerts: none of {len(found['by_alert'])} fires" if found["by_alert"] else "alerts: none are configured")
+    for name, words in found["channels"].items():
+        waiting = found["messages"].get(name, 0)
+        if words or waiting:
+            typer.echo(" ".join(filter(None, (f"channel {name}: messages that wait: {waiting}.", words))))
 
 
 def _show(now: dict[str, Any]) -> None:
@@ -32,6 +48,7 @@ def _show(now: dict[str, Any]) -> None:
     words = "accepting" if spool["accepting"] else "NOT accepting: too little room"
     counts = ", ".join(f"{spool[s]} {s}" for s in ("receiving", "ready", "routed", "kept", "held", "unmatched"))
     typer.echo(f"spool: {words}, {spool['free_bytes'] >> 20} MB free; batches: {counts}")
+    _alerts(now["alerts"])
     typer.echo("")
     shown = ["name", "state", "ae_title", "address", "associations", "instances", "error"]
     table(now["listeners"], shown, "No listeners are configured.")

@@ -20,6 +20,7 @@ from pydantic import Field, model_validator
 from engine.component import ConfigModel
 from engine.connection.words import peer_words
 from engine.errors import Permanent, Retry
+from engine.security.outward import OutwardTransport, outward
 from engine.security.secret_references import SecretReference, resolve
 
 __all__ = ["Authentication", "Authorizer", "authorize"]
@@ -194,7 +195,8 @@ class _OAuth(Authorizer):
         else:
             form |= {"client_id": s.client_id, "client_secret": self._secret}
         try:
-            with httpx.Client(trust_env=False, timeout=20, verify=self._tls or False) as client:
+            way = OutwardTransport(outward(), httpx.HTTPTransport(verify=self._tls or False))
+            with httpx.Client(trust_env=False, timeout=20, transport=way) as client:
                 return client.post(s.token_url, data=form, headers=headers)
         except httpx.HTTPError as error:
             raise Retry(f"The token endpoint cannot be reached ({type(error).__name__}).") from error

@@ -26,6 +26,7 @@ from engine.connection.credentials import Authentication, Authorizer, authorize
 from engine.connection.tls import TlsClient
 from engine.connection.words import peer_words, trim
 from engine.errors import Permanent, Retry
+from engine.security.outward import OutwardTransport, outward
 from engine.tls_words import tls_words
 
 __all__ = ["Body", "HttpClient", "HttpSettings", "failure", "is_transient", "retry_after"]
@@ -59,8 +60,9 @@ class HttpSettings(ConfigModel):
 class HttpClient:
     """A peer at `base`, signed in. Used as a context; one thread at a time.
 
-    `tls` serves https, of an OAuth token endpoint too. Raises Retry or Permanent when no sign-in can be had, or a
-    certificate of ours cannot be read.
+    `tls` serves https, of an OAuth token endpoint too. Raises Retry or Permanent when no sign-in can be had, a
+    certificate of ours cannot be read, or the proxy may not be asked. Each request, to an address of this machine or its
+    cloud, is refused (Permanent) unless AXIOM_ALLOWED_HOSTS names it.
     """
 
     def __init__(
@@ -81,12 +83,15 @@ class HttpClient:
         self._extensions = {"sni_hostname": tls.server_name} if tls.server_name else {}
         self._largest = settings.answer_megabytes << 20
         self._silence = silence = settings.silence_seconds
+        inner = httpx.HTTPTransport(
+            verify=context or False,  # without https nothing is there to be verified
+            proxy=_pinned(settings.proxy) if settings.proxy else None,
+            limits=httpx.Limits(max_connections=4),
+        )
         self._client = httpx.Client(
             trust_env=False,
-            verify=context or False,  # without https nothing is there to be verified
-            proxy=settings.proxy or None,
+            transport=OutwardTransport(outward(), inner, proxied=bool(settings.proxy)),
             timeout=httpx.Timeout(silence, connect=settings.connect_seconds),
-            limits=httpx.Limits(max_connections=4),
             headers={"User-Agent": "Axiom-Flow", "Accept-Encoding": "identity"},
         )
 
@@ -278,6 +283,13 @@ def retry_after(value: str, now: datetime | None = None) -> float | None:
         return None
     at = at if at.tzinfo else at.replace(tzinfo=UTC)
     return min(max((at - (now or datetime.now(UTC))).total_seconds(), 0.0), LONGEST_WAIT)
+
+
+def _pinned(proxy: str) -> httpx.URL:
+    """The proxy at the address that was found good. (Over TLS it keeps its name, which its certificate is made out to.)"""
+    url = httpx.URL(proxy)
+    target = outward().check(proxy)
+    return url if url.scheme == "https" else url.copy_with(host=target.addresses[0])
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:

@@ -14,6 +14,7 @@ from engine.connection.http import HttpSettings
 from engine.connection.tls import TlsClient
 from engine.errors import AxiomError, Retry
 from engine.model import Tick
+from engine.security.outward import outward
 
 __all__ = ["NotApplicable", "Step", "reach", "try_steps"]
 
@@ -50,7 +51,8 @@ def try_steps(steps: Sequence[Step]) -> list[Tick]:
 def reach(url: str, settings: HttpSettings, tls: TlsClient) -> Iterator[Step]:
     """The steps to an HTTP peer before anything is asked of it: name, port, and TLS with the certificate's end.
 
-    Through a proxy it is the proxy whose name and port are tried.
+    Through a proxy it is the proxy whose name and port are tried. What may not be asked (an address of this machine or its
+    cloud that AXIOM_ALLOWED_HOSTS does not name) fails at its name, and no port of it is tried.
     """
     way = httpx.URL(settings.proxy or url)
     host, port = way.host, way.port or (443 if way.scheme == "https" else 80)
@@ -67,30 +69,29 @@ def _not_applicable(words: str) -> str:
 
 
 def _resolve(host: str, port: int) -> str:
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise Retry(f"The name {host} does not resolve ({error.strerror}).") from error
-    except UnicodeError as error:
-        raise Retry(f"{host} is not a name that a machine can have.") from error
-    return str(found[0][4][0])
+    return outward().look_up(host, port).addresses[0]
+
+
+def _open(host: str, port: int, seconds: float) -> socket.socket:
+    """A connection to one of the addresses that were found good."""
+    refused: OSError | None = None
+    for address in outward().look_up(host, port).addresses:
+        try:
+            return socket.create_connection((address, port), timeout=seconds)
+        except OSError as error:
+            refused = error
+    raise Retry(f"{host} port {port}: {refused and (refused.strerror or refused)}.") from refused
 
 
 def _connect(host: str, port: int, seconds: float) -> str:
-    try:
-        socket.create_connection((host, port), timeout=seconds).close()
-    except OSError as error:
-        raise Retry(f"{host} port {port}: {error.strerror or error}.") from error
+    _open(host, port, seconds).close()
     return f"{host} port {port}"
 
 
 def _shake(url: httpx.URL, seconds: float, tls: TlsClient) -> str:
     if url.scheme != "https":
         raise NotApplicable("plain http: everything can be read on the way, the sign-in too")
-    try:
-        plain = socket.create_connection((url.host, url.port or 443), timeout=seconds)
-    except OSError as error:
-        raise Retry(f"{url.host}: {error.strerror or error}.") from error
+    plain = _open(url.host, url.port or 443, seconds)
     with tls.connect(plain, url.host, seconds) as secure:
         certificate = secure.getpeercert()
         version = secure.version()

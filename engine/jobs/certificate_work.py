@@ -22,7 +22,8 @@ SAY_EVERY = 86_400.0
 def watch_certificates(context: Context) -> None:
     """Look at the certificates of what is switched on; `run/certificates.json` holds what was found and when it was said."""
     configuration = context.configuration()
-    parts = (("sources", configuration.sources), ("destinations", configuration.destinations))
+    families = ("sources", "destinations", "channels")
+    parts = ((family, getattr(configuration, family)) for family in families)
     users = users_of(parts, context.settings)
     file = context.settings.run_dir / "certificates.json"
     try:

@@ -20,6 +20,7 @@ from google.auth import exceptions, transport
 from google.oauth2 import service_account
 
 from engine.errors import Permanent, Retry
+from engine.security.outward import OutwardTransport, outward
 
 __all__ = ["GoogleTokens", "google_tokens"]
 
@@ -47,7 +48,14 @@ class _Answer(transport.Response):
 
 
 class _Request(transport.Request):
-    """google-auth's way to the network, by httpx."""
+    """google-auth's way to the network, by httpx.
+
+    `guarded`: the token endpoint stands in a key that somebody gave, so it is none of this machine's. (This machine's own
+    identity does come from its cloud's metadata service.)
+    """
+
+    def __init__(self, *, guarded: bool) -> None:
+        self._guarded = guarded
 
     def __call__(
         self,
@@ -59,7 +67,8 @@ class _Request(transport.Request):
         **_: Any,
     ) -> _Answer:
         try:
-            with httpx.Client(trust_env=False, timeout=timeout or SECONDS) as client:
+            way = OutwardTransport(outward()) if self._guarded else None
+            with httpx.Client(trust_env=False, timeout=timeout or SECONDS, transport=way) as client:
                 return _Answer(client.request(method, url, content=body, headers=headers))
         except httpx.HTTPError as error:
             words = f"{type(error).__name__}: {error}"
@@ -71,6 +80,7 @@ class GoogleTokens:
 
     def __init__(self, key: str | None, scopes: tuple[str, ...]) -> None:
         self._lock = threading.Lock()
+        self._request = _Request(guarded=key is not None)
         self._made = _credentials(key, scopes)
 
     def token(self) -> str:
@@ -78,7 +88,7 @@ class GoogleTokens:
         with self._lock:
             if not self._made.valid:
                 try:
-                    self._made.refresh(_Request())
+                    self._made.refresh(self._request)
                 except exceptions.TransportError as error:
                     raise Retry(f"Google's token endpoint cannot be reached ({_words(error)}).") from error
                 except exceptions.GoogleAuthError as error:
@@ -123,7 +133,7 @@ def _machine() -> str:
 def _credentials(key: str | None, scopes: tuple[str, ...]) -> Any:
     if key is None:
         try:
-            return google.auth.default(scopes=scopes, request=_Request())[0]
+            return google.auth.default(scopes=scopes, request=_Request(guarded=False))[0]
         except exceptions.GoogleAuthError as error:
             raise Retry(
                 "This machine has no identity at Google: name a service account, or set GOOGLE_APPLICATION_CREDENTIALS."

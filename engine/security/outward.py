@@ -1,4 +1,5 @@
-"""Where requests that people configure may go: webhooks and destinations by URL do not reach this machine's own services.
+"""Where requests that people configure may go: webhooks, sources and destinations by URL do not reach this machine's own
+services.
 
 Whoever may configure a URL could otherwise have the engine ask a cloud's metadata service for credentials, or a service that
 trusts the loopback. Refused, unless AXIOM_ALLOWED_HOSTS names them: loopback, link-local, unspecified, multicast and reserved
@@ -17,7 +18,7 @@ import httpx
 
 from engine.errors import Permanent, Retry
 
-__all__ = ["Outward", "OutwardTransport", "Target"]
+__all__ = ["Outward", "OutwardTransport", "Target", "outward", "use_outward"]
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -64,8 +65,10 @@ class Outward:
         """As `check`, for a host and port."""
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as e:
-            raise Retry(f"The name {host} is not found.") from e
+        except OSError as e:
+            raise Retry(f"The name {host} is not found ({e.strerror}).") from e
+        except UnicodeError as e:
+            raise Retry(f"{host} is not a name that a machine can have.") from e
         addresses = tuple(dict.fromkeys(str(info[4][0]).partition("%")[0] for info in found))
         if host.lower() not in self._hosts:
             for address in addresses:
@@ -84,18 +87,63 @@ class Outward:
             )
 
 
-class OutwardTransport(httpx.BaseTransport):
-    """For `httpx.Client(transport=...)`: each request, redirects among them, is checked and goes to the address checked."""
+_current = [Outward()]
 
-    def __init__(self, guard: Outward, inner: httpx.BaseTransport | None = None) -> None:
+
+def use_outward(allowed: str) -> None:
+    """From now on this process's HTTP clients may reach what is `allowed` (the store says so when it is opened)."""
+    _current[:] = [Outward(allowed)]
+
+
+def outward() -> Outward:
+    """This process's guard; one that allows nothing of its own until `use_outward` was called."""
+    return _current[0]
+
+
+class OutwardTransport(httpx.BaseTransport):
+    """For `httpx.Client(transport=...)`: each request, redirects among them, is checked and goes to the address checked.
+
+    A name is looked up once for the life of the transport; of several addresses the first that can be connected to is taken.
+    `proxied`: `inner` goes through a proxy, which looks names up itself: what this machine knows of them is checked all the same.
+    """
+
+    def __init__(self, guard: Outward, inner: httpx.BaseTransport | None = None, *, proxied: bool = False) -> None:
         self._guard = guard
         self._inner = inner or httpx.HTTPTransport()
+        self._proxied = proxied
+        self._known: dict[tuple[str, str, int | None], Target] = {}
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        target = self._guard.check(str(request.url))
-        request.extensions = {**request.extensions, "sni_hostname": target.host}  # the certificate is the name's
-        request.url = request.url.copy_with(host=target.addresses[0])  # the Host header stays as it was made
-        return self._inner.handle_request(request)
+        url = request.url
+        place = (url.scheme, url.host, url.port)
+        if place not in self._known:
+            self._known[place] = self._looked_up(url)
+        target = self._known[place]
+        if self._proxied:
+            return self._inner.handle_request(request)
+        request.extensions = {"sni_hostname": target.host, **request.extensions}  # the certificate is the name's
+        try:
+            for address in target.addresses:
+                request.url = url.copy_with(host=address)  # the Host header stays as it was made
+                try:
+                    response = self._inner.handle_request(request)
+                except (httpx.ConnectError, httpx.ConnectTimeout):  # nothing was sent: the next address may answer
+                    if address == target.addresses[-1]:
+                        raise
+                else:
+                    self._known[place] = Target(target.host, target.port, (address,))
+                    return response
+        finally:
+            request.url = url
+        raise httpx.ConnectError(f"{target.host} has no address")
+
+    def _looked_up(self, url: httpx.URL) -> Target:
+        try:
+            return self._guard.check(str(url))
+        except Retry:
+            if not self._proxied:
+                raise
+            return Target(url.host, url.port or 0, ())  # only the proxy knows this name
 
     def close(self) -> None:
         self._inner.close()

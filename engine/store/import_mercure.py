@@ -1,8 +1,9 @@
 """mercure's targets and rules (mercure.json) as destinations and one ruleset.
 
-A rule of mercure is a Python expression over `@Tag@` (`tags.Tag` in newer versions). It is read as a syntax tree, never run:
-comparisons with constants, `in`, `startswith`, `endswith`, `and`, `or`, `not` become a condition; a rule that says anything else
-is left out, with a note, for a rule that asks less than it did would send what it should not.
+A rule of mercure is a Python expression over `tags.Tag` (`@Tag@` and `%Tag%` in older versions). It is read as a syntax tree,
+never run: comparisons with constants, `in`, `startswith`, `endswith`, `and`, `or`, `not` become a condition; a rule that says
+anything else is left out, with a note, for a rule that asks less than it did would send what it should not. For the same reason
+the condition of a rule that discards is taken out of all others, and where that cannot be said the others come switched off.
 """
 
 from __future__ import annotations
@@ -46,8 +47,11 @@ def import_mercure(text: str) -> Imported:
             out.add("destinations", {"name": names[name], **item})
     kept: list[dict[str, Any]] = []
     called = set[str]()
+    discards = _Discards(rules, out)
     for number, (name, rule) in enumerate(rules.items(), 1):
         if (item := _rule(str(name), rule, names, out)) is not None:
+            if not _discards(rule):
+                discards.taken_out_of(item)
             kept.append({"name": as_name(str(name), called), "priority": number * 10, **item})
     if kept:
         out.add("rulesets", {"name": "mercure", "priority": 10, "rules": kept})
@@ -57,7 +61,7 @@ def import_mercure(text: str) -> Imported:
 
 
 def _destination(name: str, target: Mapping[str, Any], out: Imported) -> dict[str, Any] | None:
-    kind = str(target.get("target_type", ""))
+    kind = str(target.get("target_type") or "dicom")  # the older files know no other kind, and do not name it
     out.notes.extend(unfamiliar("The target", name, target, TARGET))
     item: dict[str, Any]
     match kind:
@@ -70,10 +74,13 @@ def _destination(name: str, target: Mapping[str, Any], out: Imported) -> dict[st
                 item["calling_ae_title"] = str(target["aet_source"])
         case "folder":
             item = {"kind": "filesystem", "path": str(target.get("folder", ""))}
+        case "dicom":
+            out.notes.append(f"The target {name} has no port that is a number: left out.")
+            return None
         case "dummy":
             item = {"kind": "nothing"}
         case _:
-            out.notes.append(f"The target {name} is of the kind {kind or 'none'}, which is not carried over: add it by hand.")
+            out.notes.append(f"The target {name} is of the kind {kind}, which is not carried over: add it by hand.")
             return None
     if said := " ".join(filter(None, (str(target.get("comment") or ""), str(target.get("contact") or "")))):
         item["description"] = said
@@ -90,7 +97,7 @@ def _rule(name: str, rule: Any, names: Mapping[str, str], out: Imported) -> dict
     if action not in ("route", "both", "discard"):
         out.notes.append(f"{left_out}: its action is {action}.")
         return None
-    if rule.get("fallback"):
+    if _yes(rule.get("fallback")):
         out.notes.append(f"{left_out}: it is the fallback for what no other rule takes; here that is kept as unmatched.")
         return None
     if not known and action != "discard":
@@ -108,17 +115,66 @@ def _rule(name: str, rule: Any, names: Mapping[str, str], out: Imported) -> dict
     if rule.get("priority") not in (None, "", "normal"):
         out.notes.append(f"{where}: the priority {rule['priority']} is not carried over; a schedule can do so.")
     out.notes.extend(unfamiliar("The rule", name, rule, RULE))
-    item: dict[str, Any] = {"state": "off" if rule.get("disabled") else "live", "destinations": known}
+    item: dict[str, Any] = {"state": "off" if _yes(rule.get("disabled")) else "live", "destinations": known}
     item |= {k: v for k, v in (("when", when), ("association", association)) if v is not None}
     if rule.get("comment"):
         item["description"] = str(rule["comment"])
     return item
 
 
+def _discards(rule: Any) -> bool:
+    return isinstance(rule, dict) and rule.get("action") == "discard"
+
+
+class _Discards:
+    """mercure's rules that discard: what one takes goes nowhere, whatever the other rules say."""
+
+    def __init__(self, rules: Mapping[str, Any], out: Imported) -> None:
+        self._when: list[Tree] = []
+        self._association: list[Tree] = []
+        self._unsaid = ""
+        for name, rule in rules.items():
+            if _discards(rule) and not _yes(rule.get("disabled")) and not self._read(str(rule.get("rule") or "False")):
+                self._unsaid = str(name)
+        if self._unsaid:
+            out.notes.append(
+                f"The rule {self._unsaid} discards, and what it takes cannot be taken out of the other rules: they are switched "
+                "off. Say it in each of them before you switch them on."
+            )
+
+    def _read(self, text: str) -> bool:
+        """Whether the rest of the rules can be said: no rule here holds a tag or a sender to be enough."""
+        try:
+            when, association = condition_of(text)
+        except ValueError:
+            return False
+        if (when is None) == (association is None):
+            return False
+        if when is not None:
+            self._when.append(when)
+        if association is not None:
+            self._association.append(association)
+        return True
+
+    def taken_out_of(self, item: dict[str, Any]) -> None:
+        """Change a rule so that it does not match what is discarded."""
+        if self._unsaid:
+            item["state"] = "off"
+        for key, trees in (("when", self._when), ("association", self._association)):
+            parts = [item[key]] if key in item else []
+            if (tree := _all(parts + [{"not": one} for one in trees])) is not None:
+                item[key] = tree
+
+
+def _yes(value: Any) -> bool:
+    """A switch: mercure's own files write it as true, "True" or "False"."""
+    return value.strip().lower() == "true" if isinstance(value, str) else bool(value)
+
+
 def condition_of(text: str) -> tuple[Tree | None, Tree | None]:
     """An expression of mercure as (condition, condition on the sender); None: no such condition. Raises ValueError with what
     cannot be said here."""
-    source = re.sub(r"@(\w+)@", r"tags.\1", text.strip())
+    source = re.sub(r"@(\w+)@|%(\w+)%", lambda m: f"tags.{m[1] or m[2]}", text.strip())
     try:
         tree = ast.parse(source, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as e:

@@ -33,6 +33,9 @@ def import_orthanc(text: str) -> Imported:
         if not isinstance(peer, dict) or not {"AET", "Host", "Port"} <= peer.keys():
             out.notes.append(f"The modality {name} has no AET, host and port: left out.")
             continue
+        if not str(peer["Port"]).isdecimal():
+            out.notes.append(f"The modality {name} has a port that is no number ({peer['Port']}): left out.")
+            continue
         out.add("destinations", _destination(str(name), peer, local, names, out))
         if peer.get("AllowStore", True):
             senders.append(str(peer["AET"]))
@@ -46,7 +49,7 @@ def _destination(name: str, peer: Mapping[str, Any], local: str, names: set[str]
     if ours != name:
         out.notes.append(f"The modality {name} is called {ours} here.")
     item = {
-        "name": ours, "kind": "dimse", "host": str(peer["Host"]), "port": peer["Port"], "ae_title": str(peer["AET"]),
+        "name": ours, "kind": "dimse", "host": str(peer["Host"]), "port": int(peer["Port"]), "ae_title": str(peer["AET"]),
         "calling_ae_title": str(peer.get("LocalAet") or local),
     }  # fmt: skip
     if isinstance(peer.get("Timeout"), (int, float)) and peer["Timeout"] > 0:

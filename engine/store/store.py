@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from engine.configuration import FAMILIES, Configuration, load_configuration
 from engine.errors import Conflict, InUse, Invalid, Missing, Problem
+from engine.security.outward import use_outward
 from engine.settings import Settings
 from engine.store import revisions as rows
 from engine.store.activations import Activations
@@ -62,7 +63,10 @@ class Applied:
 
 
 class Store:
-    """The configuration store. One per process; threads share it. Brings its tables up to date when it is opened."""
+    """The configuration store. One per process; threads share it. Brings its tables up to date when it is opened.
+
+    What the configuration names is from then on resolved (`stored:`) and reached (`allowed_hosts`) in this process as it says.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.database = Database(settings.database)
@@ -76,6 +80,7 @@ class Store:
         self.backfills = Backfills(self.database)
         self.browser_routes = BrowserRoutes(self.database)
         self.secrets = Secrets(self.database, settings)
+        use_outward(settings.allowed_hosts)
         self.activations = Activations(self.database)
         self._lock = threading.Lock()
         self._live: Live | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,7 +34,7 @@ class Receiver:
 
 
 @contextmanager
-def receiver() -> Iterator[Receiver]:
+def receiver(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
     """A server that takes POSTs and answers as `answer` says; what it refuses is not among `posts`."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -50,7 +51,9 @@ def receiver() -> Iterator[Receiver]:
             """Be silent."""
 
     server = ThreadingHTTPServer(("127.0.0.1", free_port()), Handler)
-    found = Receiver(f"http://127.0.0.1:{server.server_port}/hook")
+    if tls is not None:  # the handshake is the handler's, in its own thread
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    found = Receiver(f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}/hook")
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     try:

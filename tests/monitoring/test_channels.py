@@ -17,6 +17,7 @@ from engine.channels.email import Email
 from engine.channels.webhook import Webhook
 from engine.errors import Permanent, Retry
 from engine.security.outward import Outward
+from tests.connection.authority import Authority
 from tests.monitoring.receivers import mail_server, only, receiver
 
 LOCAL = Outward("127.0.0.0/8")
@@ -62,6 +63,29 @@ def test_this_machine_is_not_asked_unless_it_is_allowed():
 def test_nobody_there_is_tried_again(free_port: int):
     with pytest.raises(Retry, match="cannot be reached"):
         Webhook(name="hook", url=f"http://127.0.0.1:{free_port}").tell(MESSAGE, LOCAL)
+
+
+def test_a_webhook_knows_its_own_authority_and_shows_its_own_certificate(tmp_path: Path):
+    ours, theirs = Authority(tmp_path / "ours"), Authority(tmp_path / "theirs", "Hooks CA")
+    server, client = theirs.issue("hooks.example", "hooks.example", "127.0.0.1"), ours.issue("axiom")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(server.certificate, server.key)
+    context.load_verify_locations(ours.ca)
+    context.verify_mode = ssl.CERT_REQUIRED
+
+    def hook(**tls: str) -> Webhook:
+        return Webhook.model_validate({"name": "hook", "url": there.url, "tls": tls})
+
+    with receiver(context) as there:
+        with pytest.raises(Retry, match="give the CA that signed it as `ca`"):
+            hook().tell(MESSAGE, LOCAL)
+        with pytest.raises(Retry, match=r"cannot be reached|certificate"):
+            hook(ca=theirs.reference).tell(MESSAGE, LOCAL)  # it asks for ours
+        hook(ca=theirs.reference, **client.fields).tell(MESSAGE, LOCAL)
+        with pytest.raises(Retry, match="another host name"):
+            hook(ca=theirs.reference, server_name="other.example", **client.fields).tell(MESSAGE, LOCAL)
+        hook(ca=theirs.reference, server_name="hooks.example", **client.fields).tell(MESSAGE, LOCAL)
+    assert len(there.posts) == 2
 
 
 def mail(port: int, **more: Any) -> Email:
@@ -114,10 +138,10 @@ def test_a_mail_over_starttls_by_a_user(certificate: tuple[Path, Path], monkeypa
     with mail_server(**options, authenticator=only(b"axiom", b"pw-canary")) as there:
         with pytest.raises(Retry, match="certificate"):
             mail(there.port, user="axiom", password="env:MAIL_PASSWORD").tell(MESSAGE, LOCAL)
-        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
-        mail(there.port, user="axiom", password="env:MAIL_PASSWORD").tell(MESSAGE, LOCAL)
+        known = {"user": "axiom", "password": "env:MAIL_PASSWORD", "ca": f"file:{certificate[0]}"}
+        mail(there.port, **known).tell(MESSAGE, LOCAL)
         monkeypatch.setenv("MAIL_PASSWORD", "wrong-canary")
         with pytest.raises(Retry, match="535") as caught:
-            mail(there.port, user="axiom", password="env:MAIL_PASSWORD").tell(MESSAGE, LOCAL)
+            mail(there.port, **known).tell(MESSAGE, LOCAL)
     assert "canary" not in str(caught.value)
     assert len(there.mails) == 1

@@ -105,10 +105,56 @@ def test_mercures_targets_and_rules_become_ours_or_are_told() -> None:
     assert "canary" not in told
 
 
+def _rules(*texts: tuple[str, str], **more: Any) -> dict[str, dict[str, Any]]:
+    """mercure's rules (expression, action) as ours, by name."""
+    rules = {f"r{i}": {"rule": text, "action": action, "target": "t", **more} for i, (text, action) in enumerate(texts)}
+    found = import_mercure(json.dumps({"targets": {"t": {"ip": "h", "port": "104", "aet_target": "T"}}, "rules": rules}))
+    load_configuration(found.document)
+    return {r["name"]: r for s in found.document.get("rulesets", []) for r in s["rules"]}
+
+
+def test_what_mercure_discards_is_sent_by_no_rule_of_ours() -> None:
+    ct, scout = ({"tag": "Modality", "op": "eq", "value": v} for v in ("CT", "SR"))
+    rules = _rules(("@Modality@ == 'CT'", "route"), ("@Modality@ == 'SR'", "discard"), ("True", "route"))
+    assert rules["r0"]["when"] == {"all": [ct, {"not": scout}]}
+    assert rules["r1"]["when"] == scout
+    assert rules["r2"]["when"] == {"not": scout}
+    rules = _rules(("True", "route"), ("@SenderAET@ == 'TEST'", "discard"))
+    assert rules["r0"]["association"] == {"not": {"calling_ae": {"op": "eq", "value": "TEST"}}}
+    for text in ("True", "len(@Modality@) > 2", "@SenderAET@ == 'TEST' and @Modality@ == 'CT'"):
+        assert _rules(("True", "route"), (text, "discard"))["r0"]["state"] == "off", text
+    assert _rules(("True", "route"), ("False", "discard"), disabled="False")["r0"]["state"] == "off"
+    assert "when" not in _rules(("True", "route"), ("@Modality@ == 'SR'", "discard"), disabled="True")["r0"]
+
+
+def test_switches_of_mercure_are_words_in_its_own_files() -> None:
+    assert _rules(("True", "route"), disabled="False", fallback="False")["r0"]["state"] == "live"
+    assert _rules(("True", "route"), disabled="True", fallback="False")["r0"]["state"] == "off"
+    assert _rules(("True", "route"), disabled="False", fallback="True") == {}
+
+
+def test_targets_without_a_type_are_dicom_and_orthancs_ports_may_be_text() -> None:
+    targets = {"t": {"ip": "10.0.0.1", "port": "11112", "aet_target": "foo"}, "odd": {"ip": "h", "port": ""}}
+    found = import_mercure(json.dumps({"targets": targets, "rules": {}}))
+    assert found.document["destinations"] == [
+        {"name": "t", "kind": "dimse", "host": "10.0.0.1", "port": 11112, "ae_title": "foo"}
+    ]
+    assert "The target odd has no port that is a number: left out." in found.notes
+    block = {"a": ["A", "h", "104"], "b": {"AET": "B", "Host": "h", "Port": "${PORT}"}}
+    found = import_orthanc(json.dumps(block))
+    assert [d["port"] for d in found.document["destinations"]] == [104]
+    assert found.notes == ["The modality b has a port that is no number (${PORT}): left out."]
+    load_configuration(found.document)
+
+
 @pytest.mark.parametrize(
     ("text", "when"),
     [
         ("True", None),
+        ("'CINE' in %SeriesDescription%", {"tag": "SeriesDescription", "op": "contains", "value": "CINE"}),
+        ("tags.SeriesDescription.lower() == 'cine'",
+         {"tag": "SeriesDescription", "op": "eq", "value": "cine", "ignore_case": True}),
+        ("float(tags.SliceThickness) < 2.0", {"tag": "SliceThickness", "op": "lt", "value": 2.0}),
         ("'CT' == @Modality@", {"tag": "Modality", "op": "eq", "value": "CT"}),
         ("@Modality@ != 'CT'", {"not": {"tag": "Modality", "op": "eq", "value": "CT"}}),
         ("@Modality@ in ['CT', 'MR']", {"tag": "Modality", "op": "in", "value": ["CT", "MR"]}),
