@@ -50,6 +50,7 @@ def change(
     work = Work(header, lookups)
     for morph in morphs:
         work.kind, work.lenient = morph.kind, morph.lenient
+        work.carries = morph.identifies or (bool(work.carried) and morph.reads(work.carried))
         try:
             morph.apply(work)
         except (Hold, Retry) as e:  # a secret that cannot be had is a person's to mend, too

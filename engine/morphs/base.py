@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from functools import cached_property
 from typing import Literal
 
 from engine.component import Component
 from engine.dicom.changeable import ChangedTag, refuse_unchangeable
+from engine.dicom.identity import path_may_identify
 from engine.dicom.paths import TagPath
 from engine.morphs.work import Work
 
@@ -32,6 +35,20 @@ class AnyMorph(Component, family="morph"):
     def hides(self) -> bool:
         """Whether what was before must not leave with the instance: no Original Attributes, no file meta as received."""
         return False
+
+    @property
+    def sources(self) -> tuple[TagPath, ...] | None:
+        """The tags whose values may stand in what it writes. None: nobody knows, or it leads back from a pseudonym."""
+        return None
+
+    @cached_property
+    def identifies(self) -> bool:
+        """Whether what it writes may tell who the patient is, in whatever tag."""
+        return self.sources is None or any(map(path_may_identify, self.sources))
+
+    def reads(self, tops: Collection[int]) -> bool:
+        """Whether what it writes comes out of one of these top-level elements."""
+        return any(path.steps[0].tag in tops for path in self.sources or ())
 
     def apply(self, work: Work) -> None:
         """Make the change in `work`. Raises Hold, in words, when it cannot be made."""

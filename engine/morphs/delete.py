@@ -6,6 +6,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
+from engine.dicom.paths import TagPath
 from engine.morphs.base import Morph, is_structural
 from engine.morphs.work import Work
 
@@ -23,6 +24,10 @@ class Delete(Morph):
         if is_structural(self.path):
             raise ValueError(f"an instance cannot be without {self.path}")
         return self
+
+    @property
+    def sources(self) -> tuple[TagPath, ...]:
+        return ()
 
     def apply(self, work: Work) -> None:
         for place in reversed(work.places(self.path)):  # from the last item, so that the numbers of the others hold

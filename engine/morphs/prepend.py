@@ -6,7 +6,9 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from engine.dicom.paths import TagPath
 from engine.morphs.set_value import TemplateText
+from engine.morphs.template import tags_of
 from engine.morphs.text_change import TextChange
 from engine.morphs.work import Work
 
@@ -20,6 +22,10 @@ class Prepend(TextChange):
     kind: Literal["prepend"] = "prepend"
     value: TemplateText = Field(min_length=1, examples=["H1-", "{Modality}-"])
     """What is put before; `{Modality}` takes a value from another tag."""
+
+    @property
+    def sources(self) -> tuple[TagPath, ...]:
+        return (self.path, *tags_of(self.value))
 
     def apply(self, work: Work) -> None:
         text = ""

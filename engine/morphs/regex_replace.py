@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 import re2
 from pydantic import Field, model_validator
 
+from engine.dicom.paths import TagPath
 from engine.morphs.text_change import TextChange
 from engine.morphs.work import Work
 
@@ -36,6 +37,10 @@ class RegexReplace(TextChange):
         _compile(self.pattern, self.ignore_case)
         _parts(self.replacement, self.pattern, self.ignore_case)
         return self
+
+    @property
+    def sources(self) -> tuple[TagPath, ...]:
+        return (self.path,)
 
     def apply(self, work: Work) -> None:
         regex = _compile(self.pattern, self.ignore_case)

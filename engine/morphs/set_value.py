@@ -7,9 +7,10 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from engine.dicom.encode import check_multiplicity, check_value
+from engine.dicom.paths import TagPath
 from engine.dicom.vr import BINARY, LONG, SHORT, SINGLE
 from engine.morphs.base import CHARACTER_SET, UIDS, Morph
-from engine.morphs.template import parse, plain
+from engine.morphs.template import parse, plain, tags_of
 from engine.morphs.work import Work
 
 __all__ = ["Set", "TemplateText", "split_values"]
@@ -74,6 +75,10 @@ class Set(Morph):
         problems = [_first_problem(text, vr, path.known.vm if path.known else "1-n") for vr in vrs]
         if self.invalid == "hold" and all(problems):
             raise ValueError(f"{text!r} is not valid for {path} (VR {' or '.join(vrs)}): {problems[0]}")
+
+    @property
+    def sources(self) -> tuple[TagPath, ...]:
+        return tags_of(self.value)
 
     def apply(self, work: Work) -> None:
         templates = split_values(self.value, self.vr or self.path.vr)  # a backslash out of another tag parts nothing

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from engine.dicom.paths import TagPath
 from engine.errors import Hold
 
-__all__ = ["Hole", "fill", "parse", "plain"]
+__all__ = ["Hole", "fill", "parse", "plain", "tags_of"]
 
 _PART = re.compile(r"""\{\{|\}\}|\{(?P<hole>(?:[^{}"]|"[^"]*")*)\}|[{}]|[^{}]+""")
 
@@ -49,6 +49,11 @@ def plain(template: str) -> str | None:
     """The text of a template without holes; None when it has any."""
     parts = parse(template)
     return None if any(isinstance(p, Hole) for p in parts) else "".join(p for p in parts if isinstance(p, str))
+
+
+def tags_of(template: str) -> tuple[TagPath, ...]:
+    """The tags that a template takes values from."""
+    return tuple(part.path for part in parse(template) if isinstance(part, Hole))
 
 
 def fill(template: str, text: Callable[[TagPath], str]) -> str:

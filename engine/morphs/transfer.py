@@ -42,6 +42,10 @@ class Transfer(Morph):
     def target(self) -> TagPath:
         return TagPath.parse(self.to)
 
+    @property
+    def sources(self) -> tuple[TagPath, ...]:
+        return (self.path,)
+
     def transfer(self, work: Work) -> list[Place]:
         """Copy; returns the places copied from. Raises Hold when they do not fit."""
         source, target = self.path, self.target
