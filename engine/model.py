@@ -190,6 +190,8 @@ class Change:
     after: str | None
     morph: str
     """The morph's kind."""
+    carries: bool = False
+    """Whether the values may come out of a tag that tells who the patient is, whatever the tag they stand in."""
 
 
 class Outcome(StrEnum):

@@ -123,6 +123,7 @@ def change_rows(
                         "before": c.before,
                         "after": c.after,
                         "morph": c.morph,
+                        "carries": c.carries,
                     }
                 )
     return rows

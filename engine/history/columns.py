@@ -74,6 +74,7 @@ VIEWS: dict[str, dict[str, str]] = {
         "before": "text",
         "after": "text",
         "morph": "text",
+        "carries": "flag",
     },
     "deliveries": _EVERY
     | {

@@ -37,14 +37,15 @@ _ATTEMPTS = 5
 _VANISHED = ("No such file", "Cannot open file", "No files found")
 _DAMAGED = ("too small to be a Parquet file", "No magic bytes found", "magic bytes", "Could not read enough bytes",
             "TProtocolException", "Invalid Parquet")  # fmt: skip
-_SHOW = {"hide(x)": "x", "hide_change(morph, tag, x)": "x", "hide_reasons(x)": "x"}
+_SHOW = {"hide(x)": "x", "hide_change(morph, tag, vr, carries, x)": "x", "hide_reasons(x)": "x"}
 _HIDDEN = "CASE WHEN x IS NULL OR x = '' THEN x ELSE '***' END"
 _MASK = {
     "hide(x)": _HIDDEN,
-    # group 0010 is the patient's, (0008,0050) finds the patient, and odd groups are private: they may say anything; what
-    # these morphs did leads back from a pseudonym to the patient
-    "hide_change(morph, tag, x)": "CASE WHEN regexp_full_match(tag, '[0-9A-Fa-f]{3}[02468ACEace][0-9A-Fa-f]{4}') "
-    "AND tag NOT LIKE '0010%' AND tag <> '00080050' "
+    # `engine.dicom.identity.may_identify`; what these morphs did leads back from a pseudonym to the patient, and what carries
+    # came out of another tag (rows of before do not say whether they carry)
+    "hide_change(morph, tag, vr, carries, x)": "CASE WHEN regexp_full_match(tag, '[0-9A-Fa-f]{3}[02468ACEace][0-9A-Fa-f]{4}') "
+    "AND tag NOT LIKE '0010%' AND tag <> '00080050' AND coalesce(vr, '') <> 'PN' "
+    "AND NOT coalesce(carries, morph IN ('copy', 'move'), false) "
     "AND coalesce(morph, '') NOT IN ('crosswalk', 'deidentify', 'remap_uid', 'shift_dates') "
     f"THEN x ELSE {_HIDDEN} END",
     "hide_reasons(x)": "list_transform(x, lambda r: split_part(r, ':', 1))",  # what follows the colon is the value seen

@@ -20,7 +20,8 @@ FROM {decisions};
 -- One row for each tag changed; state `shadow`: what a rule on trial would have changed.
 CREATE TEMP VIEW changes AS
 SELECT id, "at", node, replayed, batch, index, sop_instance_uid, ruleset, rule, state, path, tag, vr,
-       hide_change(morph, tag, "before") AS "before", hide_change(morph, tag, "after") AS "after", morph, day
+       hide_change(morph, tag, vr, carries, "before") AS "before",
+       hide_change(morph, tag, vr, carries, "after") AS "after", morph, carries, day
 FROM {changes};
 
 -- One row for each instance and attempt; index -1 tells of a whole delivery (the peer could not be reached).

@@ -58,6 +58,7 @@ def worked(header: Header, morphs: Sequence[AnyMorph], lookups: Lookups | None) 
     work = Work(header, lookups)
     for morph in morphs:
         work.kind, work.lenient = morph.kind, morph.lenient
+        work.carries = morph.identifies or (bool(work.carried) and morph.draws_on(work.carried))
         try:
             morph.apply(work)
         except (Hold, Retry) as e:  # a secret that cannot be had is a person's to mend, too

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import cached_property
 from typing import Literal
 
 from engine.component import Component
 from engine.crosswalk.lookup import Lookups
 from engine.dicom.changeable import ChangedTag, refuse_unchangeable
+from engine.dicom.identity import path_may_identify
 from engine.dicom.paths import TagPath
 from engine.morphs.work import Work
 
@@ -40,12 +42,26 @@ class AnyMorph(Component, family="morph"):
         """Whether the change depends on what is not in the instance and may be another tomorrow: a table, a secret."""
         return False
 
-    def reads(self, lookups: Lookups | None) -> Sequence[TagPath] | None:
+    def looks_at(self, lookups: Lookups | None) -> Sequence[TagPath] | None:
         """The paths of all that the change depends on and of all that it writes; None: it may be anything.
 
         The same values at these paths, in the same character set, must give the same change: always, or in a batch if it `asks`.
         """
         return None
+
+    @property
+    def sources(self) -> tuple[TagPath, ...] | None:
+        """The tags whose values may stand in what it writes. None: nobody knows, or it leads back from a pseudonym."""
+        return None
+
+    @cached_property
+    def identifies(self) -> bool:
+        """Whether what it writes may tell who the patient is, in whatever tag."""
+        return self.sources is None or any(map(path_may_identify, self.sources))
+
+    def draws_on(self, tops: Collection[int]) -> bool:
+        """Whether what it writes comes out of one of these top-level elements."""
+        return any(path.steps[0].tag in tops for path in self.sources or ())
 
     def apply(self, work: Work) -> None:
         """Make the change in `work`. Raises Hold, in words, when it cannot be made."""

@@ -40,7 +40,7 @@ class Crosswalk(AnyMorph):
     def asks(self) -> bool:
         return True
 
-    def reads(self, lookups: Lookups | None) -> Sequence[TagPath] | None:
+    def looks_at(self, lookups: Lookups | None) -> Sequence[TagPath] | None:
         if lookups is None or not lookups.has(self.map):
             return None
         one = lookups.map(self.map)

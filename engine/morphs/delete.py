@@ -27,8 +27,12 @@ class Delete(Morph):
             raise ValueError(f"an instance cannot be without {self.path}")
         return self
 
-    def reads(self, lookups: Lookups | None) -> Sequence[TagPath]:
+    def looks_at(self, lookups: Lookups | None) -> Sequence[TagPath]:
         return [self.path]
+
+    @property
+    def sources(self) -> tuple[TagPath, ...]:
+        return ()
 
     def apply(self, work: Work) -> None:
         for place in reversed(work.places(self.path)):  # from the last item, so that the numbers of the others hold

@@ -139,7 +139,7 @@ class ChangeMemo:
 def _reads(morphs: Sequence[AnyMorph], lookups: Lookups | None) -> _Reads | None:
     steps: list[Step] = []
     for morph in morphs:
-        paths = None if morph.hides else morph.reads(lookups)
+        paths = None if morph.hides else morph.looks_at(lookups)
         if paths is None or any(path.is_file_meta for path in paths):
             return None
         steps += [path.steps[0] for path in paths]

@@ -40,8 +40,12 @@ class RegexReplace(TextChange):
         _parts(self.replacement, self.pattern, self.ignore_case)
         return self
 
-    def reads(self, lookups: Lookups | None) -> Sequence[TagPath]:
+    def looks_at(self, lookups: Lookups | None) -> Sequence[TagPath]:
         return [self.path]
+
+    @property
+    def sources(self) -> tuple[TagPath, ...]:
+        return (self.path,)
 
     def apply(self, work: Work) -> None:
         regex = _compile(self.pattern, self.ignore_case)

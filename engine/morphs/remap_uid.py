@@ -45,7 +45,7 @@ class RemapUid(TextChange):
     def asks(self) -> bool:
         return True
 
-    def reads(self, lookups: Lookups | None) -> Sequence[TagPath]:
+    def looks_at(self, lookups: Lookups | None) -> Sequence[TagPath]:
         return [self.path]
 
     def apply(self, work: Work) -> None:

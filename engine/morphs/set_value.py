@@ -12,7 +12,7 @@ from engine.dicom.encode import check_multiplicity, check_value
 from engine.dicom.paths import TagPath
 from engine.dicom.vr import BINARY, LONG, SHORT, SINGLE
 from engine.morphs.base import CHARACTER_SET, UIDS, Morph
-from engine.morphs.template import parse, paths_in, plain
+from engine.morphs.template import parse, plain, tags_of
 from engine.morphs.work import Work
 
 __all__ = ["Set", "TemplateText", "split_values"]
@@ -78,8 +78,12 @@ class Set(Morph):
         if self.invalid == "hold" and all(problems):
             raise ValueError(f"{text!r} is not valid for {path} (VR {' or '.join(vrs)}): {problems[0]}")
 
-    def reads(self, lookups: Lookups | None) -> Sequence[TagPath]:
-        return [self.path, *paths_in(self.value)]
+    def looks_at(self, lookups: Lookups | None) -> Sequence[TagPath]:
+        return [self.path, *tags_of(self.value)]
+
+    @property
+    def sources(self) -> tuple[TagPath, ...]:
+        return tags_of(self.value)
 
     def apply(self, work: Work) -> None:
         templates = split_values(self.value, self.vr or self.path.vr)  # a backslash out of another tag parts nothing

@@ -13,7 +13,7 @@ from engine.dicom.paths import TagPath
 from engine.errors import Hold
 from engine.morphs.keyed import Keyed
 from engine.morphs.set_value import TemplateText
-from engine.morphs.template import paths_in
+from engine.morphs.template import tags_of
 from engine.morphs.text_change import TextChange
 from engine.morphs.work import Work
 from engine.security.secret_references import SecretReference
@@ -50,8 +50,8 @@ class ShiftDates(TextChange):
     def asks(self) -> bool:
         return self.key is not None
 
-    def reads(self, lookups: Lookups | None) -> Sequence[TagPath]:
-        return [self.path, *([] if self.key is None else paths_in(self.per))]
+    def looks_at(self, lookups: Lookups | None) -> Sequence[TagPath]:
+        return [self.path, *([] if self.key is None else tags_of(self.per))]
 
     def apply(self, work: Work) -> None:
         found = list(self.texts(work))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from engine.dicom.paths import TagPath
 from engine.errors import Hold
 
-__all__ = ["Hole", "fill", "parse", "paths_in", "plain"]
+__all__ = ["Hole", "fill", "parse", "plain", "tags_of"]
 
 _PART = re.compile(r"""\{\{|\}\}|\{(?P<hole>(?:[^{}"]|"[^"]*")*)\}|[{}]|[^{}]+""")
 
@@ -51,9 +51,9 @@ def plain(template: str) -> str | None:
     return None if any(isinstance(p, Hole) for p in parts) else "".join(p for p in parts if isinstance(p, str))
 
 
-def paths_in(template: str) -> list[TagPath]:
-    """The tags that a template names."""
-    return [part.path for part in parse(template) if isinstance(part, Hole)]
+def tags_of(template: str) -> tuple[TagPath, ...]:
+    """The tags that a template takes values from."""
+    return tuple(part.path for part in parse(template) if isinstance(part, Hole))
 
 
 def fill(template: str, text: Callable[[TagPath], str]) -> str:

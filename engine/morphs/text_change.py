@@ -13,7 +13,7 @@ from engine.dicom.vr import BINARY
 from engine.errors import Hold
 from engine.morphs.base import CHARACTER_SET, Morph
 from engine.morphs.set_value import TemplateText
-from engine.morphs.template import paths_in
+from engine.morphs.template import tags_of
 from engine.morphs.work import Place, Work
 
 __all__ = ["AddedText", "TextChange"]
@@ -50,8 +50,12 @@ class AddedText(TextChange):
     value: TemplateText = Field(min_length=1, examples=["H1-", "{Modality}-"])
     """What is added; `{Modality}` takes a value from another tag."""
 
-    def reads(self, lookups: Lookups | None) -> Sequence[TagPath]:
-        return [self.path, *paths_in(self.value)]
+    @property
+    def sources(self) -> tuple[TagPath, ...]:
+        return (self.path, *tags_of(self.value))
+
+    def looks_at(self, lookups: Lookups | None) -> Sequence[TagPath]:
+        return [self.path, *tags_of(self.value)]
 
     def apply(self, work: Work) -> None:
         text = ""

@@ -44,8 +44,12 @@ class Transfer(Morph):
     def target(self) -> TagPath:
         return TagPath.parse(self.to)
 
-    def reads(self, lookups: Lookups | None) -> Sequence[TagPath]:
+    def looks_at(self, lookups: Lookups | None) -> Sequence[TagPath]:
         return [self.path, self.target]
+
+    @property
+    def sources(self) -> tuple[TagPath, ...]:
+        return (self.path,)
 
     def transfer(self, work: Work) -> list[Place]:
         """Copy; returns the places copied from. Raises Hold when they do not fit."""

@@ -51,6 +51,10 @@ class Work:
         """Top-level tags with a changed value."""
         self.warnings: list[str] = []
         self.kind = ""
+        self.carries = False
+        """Whether the morph at work writes what may tell who the patient is."""
+        self.carried: set[int] = set()
+        """The top-level tags where such a morph has written."""
         self.lenient = False
 
     def places(self, path: TagPath) -> list[Place]:
@@ -197,7 +201,10 @@ class Work:
         """Say that a place has changed from what `shown` said of it before."""
         self.touched.add(place.top)
         after = None if gone else self.shown(place)
-        self.changes.append(Change(place.trail, f"{place.tag:08X}", vr, before, after, self.kind))
+        carries = self.carries or place.top in self.carried
+        if carries:
+            self.carried.add(place.top)
+        self.changes.append(Change(place.trail, f"{place.tag:08X}", vr, before, after, self.kind, carries))
 
     def _check(self, place: Place, values: Sequence[str], vr: str) -> None:
         problems = [f"{value!r}: {words}" for value in values if (words := check_value(value, vr))]

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
+from engine.dicom.identity import may_identify
 from engine.dicom.paths import TagPath
 from engine.errors import AxiomError, Conflict, Denied, Invalid, Missing, Permanent, Problem, Retry
 from engine.jobs.poll_times import today
@@ -155,16 +156,11 @@ def _ask(asking: Asking, source: QuerySource, asked: Query, seconds: float) -> t
     return found, ""
 
 
-def _is_patients(tag: str, vr: str = "") -> bool:
-    """Whether a top-level tag (eight hex digits) may tell who a patient is: as the history hides it, and every name."""
-    return tag.startswith("0010") or tag == "00080050" or vr == "PN" or int(tag[:4], 16) % 2 == 1
-
-
 def _allow_masked(asked: Query) -> None:
     """Who may not see patients may not ask by them either: they would learn it from what is found."""
     for path, text in asked.filters.items():
         first = TagPath.parse(path).steps[0].tag
-        if text.strip("* ") and (first is None or _is_patients(f"{first:08X}", TagPath.parse(path).vr)):
+        if text.strip("* ") and (first is None or may_identify(first, TagPath.parse(path).vr)):
             raise Denied(f"To ask by {path} needs the permission to see patient data, which you do not have.", known=True)
 
 
@@ -172,7 +168,7 @@ def _masked(attributes: Mapping[str, Any]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for tag, element in attributes.items():
         values = element.get("Value", [])
-        if values and _is_patients(tag, element.get("vr", "")):
+        if values and may_identify(int(tag, 16), element.get("vr", "")):
             out[tag] = {**element, "Value": [MASK]}
         elif element.get("vr") == "SQ":
             out[tag] = {**element, "Value": [_masked(item) for item in values]}

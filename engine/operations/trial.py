@@ -53,7 +53,8 @@ def _decision(verdict: Verdict, branch: Branch | None) -> dict[str, Any]:
         "reasons": list(verdict.reasons),
         "destinations": list(verdict.destinations),
         "changes": [
-            {"path": c.path, "tag": c.tag, "vr": c.vr, "before": c.before, "after": c.after, "morph": c.morph}
+            {"path": c.path, "tag": c.tag, "vr": c.vr, "before": c.before, "after": c.after, "morph": c.morph,
+             "carries": c.carries}
             for c in (branch.changes if branch else ())
         ],
     }

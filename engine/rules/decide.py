@@ -228,6 +228,8 @@ def _apply(
         raise Hold(
             f"Ruleset {rule.ruleset}, rule {rule.rule.name}: it could not be evaluated ({type(error).__name__})."
         ) from error
+    if any(c.carries for c in earlier):  # what was carried into a tag may have gone on from there
+        changes = tuple(replace(c, carries=True) for c in changes)
     return verdict, Branch(rule.ruleset, rule.rule.name, header, earlier + changes, rule.destinations, rule.gather)
 
 

@@ -150,9 +150,9 @@ def test_each_event_has_its_own_record(tmp_path: Path) -> None:
 class Liar:
     """As a site's own kind may be: writes what it does not name, from what it does not name."""
 
-    kind, about, lenient, hides = "liar", "", False, False
+    kind, about, lenient, hides, identifies = "liar", "", False, False, True
 
-    def reads(self, lookups: Lookups | None) -> Sequence[TagPath]:
+    def looks_at(self, lookups: Lookups | None) -> Sequence[TagPath]:
         return [TagPath.parse("Modality")]
 
     def apply(self, work: Work) -> None:

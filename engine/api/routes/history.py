@@ -17,9 +17,10 @@ from starlette.responses import JSONResponse
 from engine.api.access import GuardedRoute, Who
 from engine.api.notes import note, veil
 from engine.api.parts import Here, Parts
-from engine.configuration import Configuration
+from engine.api.trying import allow_draft, masked, masked_hold
+from engine.configuration import Configuration, load_configuration
 from engine.dicom.dictionary import complete
-from engine.errors import Invalid, OutOfSpace, Problem
+from engine.errors import Hold, Invalid, OutOfSpace, Problem
 from engine.history.reader import is_truncated
 from engine.model import Association
 
@@ -117,6 +118,8 @@ def test_rules(
     """Answers `{"decisions": [{ruleset, rule, state, matched, reasons, changes, destinations}]}`."""
     draft = _draft(configuration)
     live = parts.store.live().configuration
+    if draft is not None:
+        allow_draft(caller, live, draft)
     known = live.source(source)
     association = Association(
         source=source, source_kind=known.kind if known else "", calling_ae=calling_ae, called_ae=called_ae,
@@ -126,9 +129,11 @@ def test_rules(
     try:
         note(parts, caller, "test-rules", "rules", {"draft": draft is not None})
         answer = parts.operations.test_rules(path, association, draft)
+    except Hold as hold:
+        raise (masked_hold(hold) if caller.masked else hold) from hold
     finally:
         path.unlink(missing_ok=True)
-    return _masked(answer) if caller.masked else answer
+    return masked(answer) if caller.masked else answer
 
 
 @router.post("/rules/whatif", tags=["Rules"], summary="What drafted rules would have done with what came; nothing is sent")
@@ -148,7 +153,7 @@ def rules_analysis(
     return parts.operations.analysis(days=days)
 
 
-def _draft(text: str) -> Configuration | dict[str, Any] | None:
+def _draft(text: str) -> Configuration | None:
     if not text:
         return None
     try:
@@ -157,7 +162,7 @@ def _draft(text: str) -> Configuration | dict[str, Any] | None:
         raise Invalid([Problem(("configuration",), "The draft is not JSON.")]) from e
     if not isinstance(draft, dict):
         raise Invalid([Problem(("configuration",), "The draft must be a JSON object.")])
-    return draft
+    return load_configuration(draft)
 
 
 def _keep(parts: Parts, file: UploadFile) -> Path:
@@ -191,21 +196,3 @@ _VALUES = re.compile(r"'(?:[^']|'')*'|\$(\w*)\$.*?\$\1\$|--[^\n]*|/\*.*?\*/|\b\d
 def _without_values(sql: str) -> str:
     """The SQL with every value in it replaced: what was asked, not of whom."""
     return _VALUES.sub("?", sql)[:2000]
-
-
-_HIDDEN = "***"
-_PSEUDONYMS = ("crosswalk", "deidentify", "remap_uid", "shift_dates")
-
-
-def _masked(answer: dict[str, Any]) -> dict[str, Any]:
-    """A trial's answer for a viewer who may not see patients: no values seen, no values of patients' or private tags, none
-    that lead back from a pseudonym."""
-    for decision in answer.get("decisions", []):
-        decision["reasons"] = [reason.split(":", 1)[0] for reason in decision.get("reasons", [])]
-        for change in decision.get("changes", []):
-            tag = str(change.get("tag", ""))
-            private = not tag[:4].isalnum() or int(tag[:4], 16) % 2
-            if tag.startswith("0010") or tag == "00080050" or private or change.get("morph") in _PSEUDONYMS:
-                change["before"] = change["before"] and _HIDDEN
-                change["after"] = change["after"] and _HIDDEN
-    return answer
