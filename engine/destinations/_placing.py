@@ -87,6 +87,7 @@ class Tree:
             if found is not None:
                 with os.fdopen(found, "rb", buffering=0) as file:
                     if _same(file.fileno(), content):
+                        _remove_stale(fd, f".{candidate}.part")
                         return Placed("/".join((*where, candidate)), True)
                 if policy == "refuse":
                     raise OtherBytesError
@@ -176,6 +177,22 @@ def _open_part(folder: int, part: str) -> int:
         except BlockingIOError as error:
             os.close(fd)
             raise BusyError from error
+        os.close(fd)
+
+
+def _remove_stale(folder: int, part: str) -> None:
+    """Of a file that is there: what a crash left between its naming and the end of its temporary name."""
+    try:
+        fd = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=folder)
+    except FileNotFoundError:
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _is_at(fd, folder, part):
+            os.unlink(part, dir_fd=folder)
+    except BlockingIOError:
+        pass  # another delivery is writing under it now
+    finally:
         os.close(fd)
 
 

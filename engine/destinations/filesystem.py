@@ -4,7 +4,7 @@ Guarantee: confirmed when the file and its name are on disk (fsynced). A file ap
 instance delivered again is found and confirmed, not written twice; another file of the same name is never lost unless
 `replace` says so. Files are reflinks or copies, never hard links: an edit there does not reach what we keep. No space,
 missing permission and a folder that is away are tried again; names that the file system cannot take are refused. With an
-index, a file's line is on disk before it is confirmed.
+index, a file's line is on disk before it is confirmed; with a DICOMDIR, that is.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ import shutil
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from dataclasses import replace
+from itertools import groupby, islice, takewhile
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from engine.destinations._dicomdir import file_id, renew
 from engine.destinations._index import Index, IndexForm, Row, index_name
 from engine.destinations._names import parse_template
 from engine.destinations._placing import BusyError, OtherBytesError, Placed, Tree
@@ -36,6 +38,8 @@ __all__ = ["Filesystem"]
 
 _AT_ONCE = 16
 """Instances whose folders are fsynced together before they are reported."""
+_SET_DEPTH = 3
+"""The parts of a File ID."""
 _EVERYWHERE = {
     errno.ENOSPC: "There is no space left",
     errno.EDQUOT: "The disk quota is used up",
@@ -86,6 +90,10 @@ class Filesystem(Destination):
     """ZIP archives: what would stand in one folder goes into one archive of the folder's name (`.../<study>.zip` with the
     default template), at the end of a delivery and not compressed. Let the rule gather by study for one archive a study; a
     later delivery makes another one (`name.1.zip`)."""
+    dicomdir: bool = False
+    """File-sets (PS3.10): what would stand in one folder stands in `DICOM/<series>/<instance>` below it, in files with names
+    that are legal on any medium, with a DICOMDIR beside. That is written whole at the end of a delivery, before its images count
+    as delivered; let the rule gather by study to have it written once. The template's file name is not used."""
     index: IndexForm = "none"
     """An index of what was written, in each folder that holds files: a line a file in `_index.jsonl` or `_index.csv`, with
     when, name, size and the tags below. Whoever may read the folder can read it."""
@@ -108,6 +116,10 @@ class Filesystem(Destination):
             raise ValueError("An archive is called as the folder it stands for: give the template a folder.")
         if self.zip and self.collision == "replace":
             raise ValueError("With `zip`, replacing would lose the images of an earlier delivery: keep both, or refuse.")
+        if self.dicomdir and len(parse_template(self.template).parts) < 2:
+            raise ValueError("A DICOMDIR stands in a folder of its own: give the template a folder.")
+        if self.dicomdir and (self.zip or self.collision == "replace"):
+            raise ValueError("With `dicomdir` there is no `zip`, and no replacing: keep both, or refuse.")
         return self
 
     @property
@@ -122,6 +134,11 @@ class Filesystem(Destination):
             raise Retry(f"The folder {self.root} cannot be used: {_words(error)}", _code(error)) from error
         try:
             units = self._units(outgoing, report, stop)
+            if self.dicomdir:
+                sets = sorted(units, key=_root)  # by reading all names before the first is written
+                for _, one_set in groupby(sets, key=_root):
+                    self._deliver_some(tree, takewhile(lambda _: not stop.is_set(), one_set), report)
+                return
             while self._deliver_some(tree, islice(units, 1 if self.zip else _AT_ONCE), report):
                 pass
         finally:
@@ -136,20 +153,29 @@ class Filesystem(Destination):
         for unit in some:
             try:
                 receipts += self._deliver_unit(tree, unit, written)
+                if self.dicomdir and len(receipts) % _AT_ONCE == 0:
+                    tree.sync()  # lets go of the folders, of which a study may have many
             except Retry as error:
                 ended = error
                 break
+            except OSError as error:
+                raise Retry(*self._not_durable(error)) from error
         try:
             tree.sync()
             if self.index != "none":
                 self._note_down(tree, written)
+            if self.dicomdir and written:
+                receipts = self._list(tree, written, receipts)
         except OSError as error:
-            raise Retry(f"The folder {self.root} could not be made durable: {_words(error)}", _code(error)) from error
+            raise Retry(*self._not_durable(error)) from error
         for receipt in receipts:
             report(receipt)
         if ended:
             raise ended
         return bool(receipts)
+
+    def _not_durable(self, error: OSError) -> tuple[str, str]:
+        return f"The folder {self.root} could not be made durable: {_words(error)}", _code(error)
 
     def _units(self, outgoing: Sequence[Outgoing], report: Report, stop: threading.Event) -> Iterator[_Unit]:
         """What becomes a file each, until `stop`: an instance, or the archive of all that would stand in one folder. What
@@ -167,7 +193,9 @@ class Filesystem(Destination):
             except (EOFError, FileNotFoundError) as error:
                 report(_damaged(one, error))
             else:
-                if self.zip:
+                if self.dicomdir:
+                    yield _Unit((*parts[:-1], *_file_id(one)), one.file, (one,), ("",))
+                elif self.zip:
                     archives.setdefault(parts[:-1], []).append((one, parts[-1], crc32))
                 else:
                     yield _Unit(parts, one.file, (one,), ("",))
@@ -183,7 +211,8 @@ class Filesystem(Destination):
         index = Index(self.index, ["bytes", *self.index_tags])
         folders: dict[tuple[str, ...], tuple[list[Row], list[Row]]] = {}
         for unit, placed in written:
-            *folder, name = placed.name.split("/")
+            parts = placed.name.split("/")
+            folder, name = parts[: -self._depth], "/".join(parts[-self._depth :])
             rows = folders.setdefault(tuple(folder), ([], []))[placed.was_there]
             for one, inside in zip(unit.members, unit.inside, strict=True):
                 tags = {tag: one.tags.text(tag) for tag in self.index_tags}
@@ -191,6 +220,20 @@ class Filesystem(Destination):
         for where, (new, repeated) in folders.items():
             index.append(tree.folder(where), new, repeated)
         tree.sync()
+
+    @property
+    def _depth(self) -> int:
+        """How many parts of a path come after the folder that the template says."""
+        return _SET_DEPTH if self.dicomdir else 1
+
+    def _list(self, tree: Tree, written: Sequence[tuple[_Unit, Placed]], receipts: list[Receipt]) -> list[Receipt]:
+        """Bring the DICOMDIR up to date, durably. The receipts, with words for what no directory can be told of."""
+        root = _root(written[0][0])
+        unlisted = {"/".join((*root, *one)) for one in renew(tree, root)}
+        tree.sync()
+        places = {str(self.root / name) for name in unlisted}
+        words = "it is not in the DICOMDIR: its header cannot be read"
+        return [replace(r, words=f"{r.words}; {words}" if r.words else words) if r.location in places else r for r in receipts]
 
     def _deliver_unit(self, tree: Tree, unit: _Unit, written: list[tuple[_Unit, Placed]]) -> list[Receipt]:
         """The receipts of its instances, which fare alike."""
@@ -212,6 +255,8 @@ class Filesystem(Destination):
         if unit.parts[-1] == index_name(self.index):
             raise _NotPlaced(Outcome.REFUSED, "EEXIST", "Its name would be that of the folder's index.")
         try:
+            if self.dicomdir:
+                return self._place_in_set(tree, unit)
             return tree.place(unit.parts, unit.content, policy=self.collision)
         except BusyError as error:
             raise _NotPlaced(Outcome.RETRY, "EAGAIN", "Another delivery is writing this file now.") from error
@@ -224,6 +269,17 @@ class Filesystem(Destination):
                 raise Retry(f"Writing below {self.root}: {_words(error)}", _code(error)) from error
             outcome = Outcome.REFUSED if error.errno in _NEVER else Outcome.RETRY
             raise _NotPlaced(outcome, _code(error), _words(error)) from error
+
+    def _place_in_set(self, tree: Tree, unit: _Unit) -> Placed:
+        """As `_place`, with another legal name for what has other bytes."""
+        number = 0
+        while True:
+            try:
+                return tree.place((*_root(unit), *_file_id(unit.members[0], number)), unit.content, policy="refuse")
+            except OtherBytesError:
+                if self.collision == "refuse":
+                    raise
+                number += 1
 
     def check(self) -> list[Tick]:
         """Whether the folder is there or can be made, takes a file (written, fsynced, renamed), and has room."""
@@ -250,6 +306,15 @@ class _Unit(NamedTuple):
     content: Content
     members: tuple[Outgoing, ...]
     inside: tuple[str, ...]
+
+
+def _root(unit: _Unit) -> tuple[str, ...]:
+    """The folder of its file-set."""
+    return unit.parts[:-_SET_DEPTH]
+
+
+def _file_id(one: Outgoing, number: int = 0) -> tuple[str, ...]:
+    return file_id(one.tags.text("SeriesInstanceUID"), one.sop_instance_uid, number)
 
 
 class _NotPlaced(Exception):

@@ -19,7 +19,7 @@ class Finding:
     ruleset: str
     rule: str
     kind: str
-    """`contradictory always unreachable covered equal conflict no_destination never_matched`."""
+    """`contradictory always unreachable covered equal conflict no_destination never_matched split_gathering`."""
     words: str
     """Why, as a sentence."""
     others: tuple[str, ...] = ()

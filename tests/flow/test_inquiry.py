@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from engine.configuration import load_configuration
 from engine.errors import Invalid
 from engine.history.sealing import seal
 from engine.operations import Operations
+from engine.operations.inquiry import split_gatherings
 from engine.settings import Settings
 from engine.store import Store
 from tests.flow.road import Road, Sink, instance, receive
@@ -75,3 +77,25 @@ def test_a_rule_that_matched_nothing_is_found_with_its_reason(ops: Operations) -
         "us",
         "It matched none of the 9 instances that it was asked of in the last 30 days.",
     )
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "split"),
+    [([], [], []), (["node-1"], ["node-1"], []), (["node-1"], ["node-2"], []), (["node-1", "node-2"], ["node-1"], ["a"]),
+     ([], ["node-1", "node-2"], ["a", "b"])],
+)  # fmt: skip
+def test_a_rule_that_gathers_what_several_nodes_receive_is_found(
+    first: list[str], second: list[str], split: list[str]
+) -> None:
+    sources = [
+        {"name": n, "kind": "dimse_listener", "ae_title": "AXIOM", "port": 11112 + p, "instances": i}
+        for p, (n, i) in enumerate((("a", first), ("b", second)))
+    ]
+    gathers = {**rule("together", 1, "CT", "archive"), "gather": "study"}
+    only = {**rule("alone", 2, "CT", "archive"), "gather": "study", "sources": ["b"], "state": "off"}
+    configuration = load_configuration(
+        {**LIVE, "sources": sources, "rulesets": [{"name": "main", "priority": 1, "rules": [gathers, only]}]}
+    )
+    found = list(split_gatherings(configuration))
+    assert [f.rule for f in found] == ["together"] * bool(split)
+    assert all(f"and {', '.join(split)} may run on several nodes" in f.words for f in found)

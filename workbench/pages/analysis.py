@@ -14,6 +14,7 @@ KINDS = {
     "unreachable": ("never reached", "bad"),
     "covered": ("never reached", "bad"),
     "conflict": ("conflict", "bad"),
+    "split_gathering": ("may be split", "wait"),
     "no_destination": ("goes nowhere", "wait"),
     "equal": ("says the same", "wait"),
     "always": ("always matches", "wait"),
