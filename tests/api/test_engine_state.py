@@ -100,7 +100,8 @@ def test_held_ones_are_seen_retried_and_discarded_with_a_reason(admin: httpx.Cli
 
 def test_paths_in_ids_lead_nowhere(admin: httpx.Client) -> None:
     ids = ["../../../../etc", "/etc/passwd", "..", ".", "a/../b", "\0", "a" * 300, "a" * 298 + ".0", "a.\u00b2"]
-    for path in ("held/discard", "held/retry", "unmatched/replay", "deliveries/discard", "deliveries/retry", "gatherings/send-now"):
+    actions = ("held/discard", "held/retry", "unmatched/replay", "deliveries/discard", "deliveries/retry", "gatherings/send-now")
+    for path in actions:
         answer = admin.post(f"/{path}", json={"ids": ids} | ({"reason": "x"} if "discard" in path else {}))
         assert answer.status_code == 200, f"{path}: {answer.text}"
         assert (answer.json()["done"], len(answer.json()["failed"])) == ([], len(ids)), path

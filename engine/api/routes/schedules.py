@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+
 from engine.api.access import GuardedRoute
 from engine.api.parts import Here
 from engine.component import Moment
