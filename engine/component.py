@@ -9,18 +9,47 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
+import re
 import sys
 from collections.abc import Iterable
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 __all__ = [
-    "AETitle", "Component", "ConfigModel", "Member", "Name", "import_kinds", "import_site_kinds", "kinds", "rebuild",
+    "AETitle", "Component", "ConfigModel", "Date", "Member", "Moment", "Name", "import_kinds", "import_site_kinds", "kinds", "rebuild",
     "uses_families",
 ]
+
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+def _day(value: Any) -> Any:
+    """Pydantic would take a number, also one in a text, as seconds since 1970: the schemas say that it is a date."""
+    if isinstance(value, str) and _DAY.fullmatch(value):
+        try:
+            return date.fromisoformat(value)
+        except ValueError as e:
+            raise ValueError(f"There is no such date: {e}.") from e
+    if isinstance(value, date):
+        return value
+    raise ValueError("A day is written like 2026-01-31.")
+
+
+def _moment(value: Any) -> Any:
+    if isinstance(value, datetime) or (isinstance(value, str) and _DAY.match(value)):
+        return value
+    raise ValueError("A moment is written like 2026-01-31T06:00:00+01:00.")
+
+
+Date = Annotated[date, BeforeValidator(_day)]
+"""A day, as ISO 8601."""
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]
+"""A moment, as ISO 8601 with its offset from UTC."""
 
 Name = Annotated[
     str,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import secrets
 import time
 from collections import Counter, deque
@@ -133,7 +134,7 @@ class Events:
         if not last:
             return self._number
         epoch, _, number = last.partition("-")
-        if epoch != self._epoch or not number.isdigit() or int(number) > self._number:
+        if epoch != self._epoch or not re.fullmatch("[0-9]{1,15}", number) or int(number) > self._number:
             return None
         oldest = self._kept[0].number if self._kept else self._number + 1
         return int(number) if int(number) >= oldest - 1 else None

@@ -63,6 +63,8 @@ class Parts:
         _ = self.store, self.signer
 
     def close(self) -> None:
+        if "operations" in self.__dict__:
+            self.operations.close()
         if "store" in self.__dict__:
             self.store.close()
 

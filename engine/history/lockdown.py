@@ -14,6 +14,7 @@ import orjson
 
 from engine.errors import Invalid, Problem
 from engine.history.columns import VIEWS
+from engine.history.functions import FUNCTIONS
 
 if TYPE_CHECKING:
     import duckdb
@@ -24,10 +25,10 @@ _QUERY_NODES = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_
 _TABLE_REFS = {"BASE_TABLE", "JOIN", "SUBQUERY", "TABLE_FUNCTION", "EMPTY", "EMPTY_FROM", "EXPRESSION_LIST", "SHOW_REF",
                "PIVOT"}  # fmt: skip
 _TABLE_FUNCTIONS = {"unnest", "range", "generate_series"}
-_NO_FUNCTIONS = {"current_setting", "getenv", "getvariable", "write_log", "nextval", "currval", "sleep_ms"}
 _CATALOG = {("information_schema", "columns"), ("information_schema", "tables")}
 _SHOWN = {"", '"tables"'}
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_OPERATOR = re.compile(r"[^\w\s]{1,5}")
 _SYSTEM = ("duckdb_", "pg_", "pragma_", "sqlite_", "information_schema")
 
 
@@ -76,8 +77,10 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
 
 def _check_node(node: dict[str, Any], ctes: set[str]) -> None:
     kind = node.get("type")
-    if "function_name" in node and str(node["function_name"]).lower() in _NO_FUNCTIONS:
-        raise sql_problem(f"The function {node['function_name']} may not be used here.")
+    if "function_name" in node:
+        name = str(node["function_name"]).lower()
+        if name not in FUNCTIONS and not _OPERATOR.fullmatch(name):
+            raise sql_problem(f"The function {name} may not be used here, or there is none of that name.")
     if "class" in node or not isinstance(kind, str):
         return
     if "cte_map" in node or kind.endswith("_NODE"):

@@ -34,6 +34,9 @@ _log = logging.getLogger(__name__)
 Params = Sequence[Any] | Mapping[str, Any] | None
 
 _ATTEMPTS = 5
+_BATCH_ROWS = 2048
+_MOST_BYTES = 256 << 20
+"""What an answer may hold. Arrow's memory is not the database's: its limit does not know of it."""
 _VANISHED = ("No such file", "Cannot open file", "No files found")
 _DAMAGED = ("too small to be a Parquet file", "No magic bytes found", "magic bytes", "Could not read enough bytes",
             "TProtocolException", "Invalid Parquet")  # fmt: skip
@@ -269,13 +272,16 @@ def _fetch(connection: duckdb.DuckDBPyConnection, sql: str, params: Params, limi
     import pyarrow as pa
 
     values: Any = dict(params) if isinstance(params, Mapping) else list(params or []) or None
-    size = 10_000 if limit is None else max(1, min(limit + 1, 10_000))
+    size = _BATCH_ROWS if limit is None else max(1, min(limit + 1, _BATCH_ROWS))
     reader = connection.sql(sql, params=values).to_arrow_reader(size)
     try:
-        batches, count = [], 0
+        batches, count, size = [], 0, 0
         for batch in reader:
             batches.append(batch)
             count += batch.num_rows
+            size += batch.nbytes
+            if size > _MOST_BYTES:
+                raise sql_problem(f"The answer is larger than {_MOST_BYTES >> 20} MB: ask for fewer rows or columns.")
             if limit is not None and count > limit:
                 break
         table = pa.Table.from_batches(batches, reader.schema)

@@ -77,7 +77,7 @@ def _parts(replacement: str, pattern: str, ignore_case: bool) -> tuple[str | int
                 raise ValueError(f"\\{match['other']} means nothing in a replacement: write \\\\ for a backslash")
             parts.append("\\" if match["other"] else match.group())
             continue
-        number = int(name) if name.isdigit() else regex.groupindex.get(name)
+        number = int(name) if name.isdecimal() else regex.groupindex.get(name)
         if number is None or number > regex.groups:
             raise ValueError(f"the replacement names the group {name}, which the regular expression does not have")
         parts.append(number)

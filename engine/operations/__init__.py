@@ -13,6 +13,7 @@ from typing import Any
 from engine.component import import_site_kinds
 from engine.configuration import Configuration
 from engine.crosswalk.cache import Cache
+from engine.history.apart import Apart
 from engine.history.reader import Reader
 from engine.history.recorder import Recorder
 from engine.jobs.context import open_intake
@@ -49,6 +50,11 @@ class Operations:
         return Reader(self.settings.history)
 
     @functools.cached_property
+    def apart(self) -> Apart:
+        """The history for SQL that people write."""
+        return Apart(self.settings.history)
+
+    @functools.cached_property
     def recorder(self) -> Recorder:
         return Recorder(self.settings.history, self.settings.instance_id)
 
@@ -60,6 +66,11 @@ class Operations:
     def polling(self) -> Polling:
         """Pollers and back-fills."""
         return Polling(self)
+
+    def close(self) -> None:
+        """End what was begun for questions. What is asked after that begins anew."""
+        if "apart" in self.__dict__:
+            self.apart.close()
 
     # --- receiving
 
@@ -93,7 +104,7 @@ class Operations:
         self, sql: str, *, limit: int = 10_000, timeout: float = 30.0, mask: bool = False
     ) -> Any:
         """A person's SELECT over the history's views, as an Arrow table with `truncated` beside it. Raises Invalid."""
-        return self.history.query(sql, limit=limit, timeout_s=timeout, mask=mask)
+        return self.apart.query(sql, limit=limit, timeout_s=timeout, mask=mask)
 
     # --- the data browser
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from engine.dicom.header import Header
-from engine.errors import AxiomError, Hold, Missing
+from engine.errors import Hold, Invalid, Missing, Problem
 from engine.operations.outcome import for_each
 from engine.spool.batch import read_batch_file
 
@@ -85,7 +85,7 @@ def release(ops: Operations, box: str, ids: Iterable[str], who: str) -> dict[str
 
 def discard(ops: Operations, box: str, ids: Iterable[str], reason: str, who: str) -> dict[str, Any]:
     if not reason.strip():
-        raise AxiomError("Say why they are thrown away: the reason is kept with them in the history.")
+        raise Invalid([Problem(("reason",), "Say why they are thrown away: the reason is kept with them in the history.")])
 
     def one(batch_id: str) -> None:
         data = ops.spool.box_reasons(box, batch_id)

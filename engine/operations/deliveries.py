@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import AxiomError, Missing
+from engine.errors import Invalid, Missing, Problem
 from engine.operations.outcome import for_each
 from engine.spool.files import is_locked
 from engine.spool.ledger import Ledger, LedgerState, append
@@ -23,7 +23,8 @@ STATES = ("dead", "sending", "waiting")
 
 def listing(ops: Operations, state: str | None, destination: str | None, limit: int) -> list[dict[str, Any]]:
     if state is not None and state not in STATES:
-        raise AxiomError(f"There is no state {state}; a delivery is {', '.join(STATES[:-1])} or {STATES[-1]}.")
+        words = f"There is no state {state}; a delivery is {', '.join(STATES[:-1])} or {STATES[-1]}."
+        raise Invalid([Problem(("state",), words)])
     out: list[dict[str, Any]] = []
     seen: set[str] = set()
     for delivery_id in _ids(ops, state, destination):
@@ -127,7 +128,7 @@ def retry(ops: Operations, ids: Iterable[str], who: str) -> dict[str, Any]:
 
 def discard(ops: Operations, ids: Iterable[str], reason: str, who: str) -> dict[str, Any]:
     if not reason.strip():
-        raise AxiomError("Say why they are given up: the reason is kept with them in the history.")
+        raise Invalid([Problem(("reason",), "Say why they are given up: the reason is kept with them in the history.")])
 
     def one(delivery_id: str) -> None:
         folder, plan, delivery = _locate(ops, delivery_id)

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from engine.component import ConfigModel, Name
+from engine.component import ConfigModel, Date, Name
 
 __all__ = ["DAYS", "Range", "Schedule", "offset_changes"]
 
@@ -86,7 +86,7 @@ class Schedule(ConfigModel):
     """IANA name of the time zone whose clock counts."""
     ranges: list[Range] = Field(default=[], max_length=100, examples=[[{"days": ["mon"], "start": "07:00", "end": "18:00"}]])
     """It is on in any of these; without any, always."""
-    exceptions: list[date] = Field(default=[], max_length=10_000, examples=[["2026-12-25"]])
+    exceptions: list[Date] = Field(default=[], max_length=10_000, examples=[["2026-12-25"]])
     """Dates on which no range begins: holidays."""
     description: str = ""
 

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["append_line", "is_locked", "locked", "subfolders", "try_lock"]
+__all__ = ["append_line", "is_id", "is_locked", "locked", "subfolders", "try_lock"]
+
+_ID = re.compile(r"[A-Za-z0-9-]{1,128}")
+
+
+def is_id(text: str) -> bool:
+    """Whether this can be the name of a folder of ours. It may come from a request: it must not be a path, and not longer than
+    a name may be."""
+    return _ID.fullmatch(text) is not None
 
 
 def append_line(fd: int, line: bytes) -> None:

@@ -26,7 +26,7 @@ import orjson
 from engine.durable import fsync_dir, write_durably
 from engine.errors import Missing
 from engine.model import Gather
-from engine.spool.files import locked, subfolders
+from engine.spool.files import is_id, locked, subfolders
 from engine.spool.intake import new_batch_id
 from engine.spool.plan import Plan, PlanDelivery
 
@@ -173,7 +173,7 @@ class Gatherings:
         """End one on a person's word. Raises Missing."""
         folder = self._open / key
         with self._changing():
-            if not key.isalnum() or not (folder / "about.json").is_file():
+            if not is_id(key) or not (folder / "about.json").is_file():
                 raise Missing(f"There is no gathering {key} any more: it is being delivered, or was.")
             (folder / "due").touch(mode=0o600)
             os.utime(folder / "due", (0, 0))

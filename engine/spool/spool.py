@@ -27,7 +27,7 @@ from engine.durable import fsync_dir, write_durably
 from engine.errors import Conflict, Missing
 from engine.spool.batch import LOCK, BatchInfo, read_batch_file, remove_batch, write_batch_file
 from engine.spool.commitments import SpoolCommitments
-from engine.spool.files import locked, subfolders, try_lock
+from engine.spool.files import is_id, locked, subfolders, try_lock
 from engine.spool.gathering import Gatherings
 from engine.spool.intake import SpoolIntake, hand_on
 from engine.spool.journal import Journal
@@ -114,8 +114,8 @@ class Spool:
     def locate(self, delivery_id: str) -> tuple[Path, Plan, PlanDelivery] | None:
         """A delivery's batch folder, plan and place in it; None when the batch is gone or finished."""
         batch_id, _, number = delivery_id.rpartition(".")
-        if not re.fullmatch(r"[A-Za-z0-9-]+", batch_id) or not number.isdigit():
-            return None  # an id may come from a request: it must not be a path
+        if not is_id(batch_id) or not re.fullmatch("[0-9]{1,9}", number):
+            return None
         folder = self.root / "routed" / batch_id
         plan = read_plan(folder)
         if plan is None or int(number) >= len(plan.deliveries):
@@ -279,7 +279,7 @@ class Spool:
 
     def _box(self, box: str, batch_id: str) -> Path:
         folder = self.root / box / batch_id
-        if box not in BOXES or not re.fullmatch(r"[A-Za-z0-9-]+", batch_id) or not folder.is_dir():
+        if box not in BOXES or not is_id(batch_id) or not folder.is_dir():
             raise Missing(f"There is nothing called {batch_id} among the {box} any more.")
         return folder
 

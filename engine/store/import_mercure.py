@@ -65,7 +65,7 @@ def _destination(name: str, target: Mapping[str, Any], out: Imported) -> dict[st
     out.notes.extend(unfamiliar("The target", name, target, TARGET))
     item: dict[str, Any]
     match kind:
-        case "dicom" if str(target.get("port", "")).isdigit():
+        case "dicom" if re.fullmatch("[0-9]{1,5}", str(target.get("port", ""))):
             item = {
                 "kind": "dimse", "host": str(target.get("ip", "")), "port": int(target["port"]),
                 "ae_title": str(target.get("aet_target") or "ANY-SCP"),

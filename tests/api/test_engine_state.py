@@ -99,11 +99,18 @@ def test_held_ones_are_seen_retried_and_discarded_with_a_reason(admin: httpx.Cli
 
 
 def test_paths_in_ids_lead_nowhere(admin: httpx.Client) -> None:
-    ids = ["../../../../etc", "/etc/passwd", "..", ".", "a/../b", "\0"]
-    answer = admin.post("/held/discard", json={"ids": ids, "reason": "x"})
-    assert (answer.status_code, answer.json()["done"], len(answer.json()["failed"])) == (200, [], len(ids))
-    answer = admin.post("/deliveries/discard", json={"ids": ids, "reason": "x"})
-    assert (answer.status_code, answer.json()["done"]) == (200, [])
+    ids = ["../../../../etc", "/etc/passwd", "..", ".", "a/../b", "\0", "a" * 300, "a" * 298 + ".0", "a.\u00b2"]
+    actions = ("held/discard", "held/retry", "unmatched/replay", "deliveries/discard", "deliveries/retry", "gatherings/send-now")
+    for path in actions:
+        answer = admin.post(f"/{path}", json={"ids": ids} | ({"reason": "x"} if "discard" in path else {}))
+        assert answer.status_code == 200, f"{path}: {answer.text}"
+        assert (answer.json()["done"], len(answer.json()["failed"])) == ([], len(ids)), path
+
+
+@pytest.mark.parametrize("path", ["/held/discard", "/deliveries/discard"])
+def test_nothing_is_thrown_away_without_a_word(admin: httpx.Client, path: str) -> None:
+    answer = admin.post(path, json={"ids": ["x"], "reason": " \n"})
+    assert (answer.status_code, answer.json()["problems"][0]["loc"]) == (422, ["reason"])
 
 
 def test_dead_deliveries_are_seen_with_the_peers_words_and_retried_or_given_up(user: httpx.Client) -> None:

@@ -15,7 +15,8 @@ AT = {"at": "2026-11-25T18:30:00Z"}
 
 def test_when_a_schedule_is_next_on(site: Site) -> None:
     client = site.signed_in()
-    client.post("/schedules", json=OFFICE)
+    made = client.post("/schedules", json=OFFICE)
+    assert made.status_code == 201, made.text
     answer = client.get("/schedules/office/next-on", params={**AT, "days": 2})
     assert answer.status_code == 200, answer.text
     told = answer.json()
@@ -31,4 +32,11 @@ def test_what_cannot_be_said_is_told(site: Site) -> None:
     assert client.get("/schedules/nope/next-on").status_code == 404
     wrong = client.post("/schedules/next-on", json={**OFFICE, "time_zone": "Berlin"})
     assert (wrong.status_code, wrong.json()["problems"][0]["loc"]) == (422, ["time_zone"])
-    assert client.post("/schedules/next-on", json=OFFICE, params={"at": "2026-11-25T18:30:00"}).status_code == 422
+    for at in ("2026-11-25T18:30:00", "0.5", "1764095400", "today"):
+        assert client.post("/schedules/next-on", json=OFFICE, params={"at": at}).status_code == 422, at
+    for path, body in (
+        ("/schedules/next-on", {**OFFICE, "exceptions": [86400]}), ("/activations", {"revision": 1, "at": 4_000_000_000}),
+        ("/keys", {"name": "k", "expires_at": 4_000_000_000}), ("/backfills", {"source": "x", "from": 86400, "to": "86400"}),
+    ):  # fmt: skip
+        answer = client.post(path, json=body)
+        assert (answer.status_code, "2026-01-31" in answer.text) == (422, True), answer.text

@@ -110,6 +110,17 @@ EVIL = [
     "",
     "-- nothing",
     "SELECT secret FROM local_variable",
+    "SELECT stats(patient_id) FROM instances",
+    "SELECT max(main.stats(header)::VARCHAR) FROM instances",
+    "SELECT patient_id.stats() FROM instances",
+    "SELECT \"STATS\"(location) FROM deliveries",
+    "SELECT json_serialize_plan('SELECT * FROM read_parquet(''{history}/**/*.parquet'')')",
+    "SELECT pg_sleep(1000)",
+    "SELECT repeat('x', 1000000000)",
+    "SELECT levenshtein(array_to_string(range(100000), ','), array_to_string(range(99999), ','))",
+    "SELECT list_filter([1], lambda x: stats(x) IS NULL)",
+    "SELECT count(*) FILTER (WHERE getvariable('x') IS NULL) OVER () FROM instances",
+    "SELECT * FROM instances ORDER BY current_setting('home_directory')",
 ]
 
 

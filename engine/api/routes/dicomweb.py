@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
@@ -49,6 +50,7 @@ _DOCUMENTED: Final[dict[int | str, dict[str, Any]]] = {
     503: {"description": "No engine beside this API, or too many requests at once: try again", "content": _PROBLEM},
     507: {"description": "No room: the spool is below its watermark", "content": _ANSWER | _PROBLEM},
 }  # fmt: skip
+_NONE: Final[dict[int | str, dict[str, Any]]] = {404: {"description": "Nothing is kept here to be found", "content": _PROBLEM}}
 _BODIES: Final = {"requestBody": {"required": True, "content": {"multipart/related": _BINARY, "application/dicom": _BINARY}}}
 
 _under_way: Counter[str] = Counter()
@@ -148,13 +150,20 @@ def _prefers_xml(accept: str) -> bool:
         kind, *parameters = (p.strip() for p in one.split(";"))
         weight = next((p.removeprefix("q=") for p in parameters if p.startswith("q=")), "1")
         form = {JSON: "json", "application/json": "json", XML: "xml", "application/xml": "xml", "text/xml": "xml"}.get(kind)
-        if form is not None and weight.replace(".", "", 1).isdigit():
+        if form is not None and re.fullmatch(r"[0-9]{1,3}(\.[0-9]{0,3})?", weight):
             wanted[form] = max(wanted[form], float(weight))
     return wanted["xml"] > wanted["json"]
 
 
+@router.get(
+    "/dicomweb/studies", summary="Search (QIDO-RS): there is none, as the answer says", status_code=404, responses=_NONE
+)
+@router.get(
+    "/dicomweb/studies/{rest}", summary="Retrieve (WADO-RS): there is none, as the answer says", status_code=404,
+    responses=_NONE,
+)  # fmt: skip
 @router.get("/dicomweb/{rest:path}", include_in_schema=False)
-def no_archive(rest: str) -> None:
+def no_archive(rest: str = "") -> None:
     raise Missing(
         "Axiom Flow is a router, not an archive: it takes instances (POST /api/v1/dicomweb/studies) and passes them on. "
         "Search and retrieve (QIDO-RS, WADO-RS) where they were sent to."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -10,6 +9,7 @@ from pydantic import BaseModel, Field, StrictBool
 
 from engine.api.access import GuardedRoute, Who
 from engine.api.parts import Here
+from engine.component import Moment
 from engine.errors import Denied
 from engine.security.roles import Permission, allow
 
@@ -88,7 +88,7 @@ class NewKey(BaseModel):
     """What it may at most; empty: what you may."""
     networks: list[str] = Field([], max_length=100, examples=[["10.1.0.0/16"]])
     """Where it may come from; empty: anywhere."""
-    expires_at: datetime | None = None
+    expires_at: Moment | None = None
 
 
 class KeyOut(BaseModel):

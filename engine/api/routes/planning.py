@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Response
@@ -12,6 +11,7 @@ from engine.api.access import GuardedRoute, Who
 from engine.api.bodies import etag, expected_revision
 from engine.api.openapi import REF
 from engine.api.parts import Here
+from engine.component import Moment
 
 __all__ = ["router"]
 
@@ -31,7 +31,7 @@ class Move(BaseModel):
 
 class Plan(BaseModel):
     revision: Annotated[int, Field(ge=1, le=2_000_000_000, strict=True)]
-    at: datetime = Field(examples=["2099-01-31T06:00:00+01:00"])
+    at: Moment = Field(examples=["2099-01-31T06:00:00+01:00"])
     reason: str = Field("", max_length=500)
 
 

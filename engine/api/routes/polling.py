@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
@@ -10,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from engine.api.access import GuardedRoute, Who
 from engine.api.parts import Here
+from engine.component import Date
 
 __all__ = ["router"]
 
@@ -30,9 +30,9 @@ class NewBackfill(BaseModel):
 
     source: str = Field(min_length=1, max_length=63, examples=["archive"])
     """The source's name."""
-    first: date = Field(alias="from", examples=["2026-01-01"])
+    first: Date = Field(alias="from", examples=["2026-01-01"])
     """The first study date."""
-    last: date = Field(alias="to", examples=["2026-01-31"])
+    last: Date = Field(alias="to", examples=["2026-01-31"])
     """The last study date."""
     again: bool = False
     """Whether what was fetched before is fetched again."""

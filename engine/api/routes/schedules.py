@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime
 
 from engine.api.access import GuardedRoute
 from engine.api.parts import Here
+from engine.component import Moment
 from engine.errors import Missing
 from engine.rules.outlook import outlook
 from engine.rules.schedule import Schedule
@@ -18,7 +18,7 @@ __all__ = ["router"]
 
 router = APIRouter(prefix="/api/v1", tags=["Schedules"], route_class=GuardedRoute)
 
-At = Annotated[AwareDatetime | None, Query(description="As seen from this moment, with its offset from UTC; else from now.")]
+At = Annotated[Moment | None, Query(description="As seen from this moment, with its offset from UTC; else from now.")]
 Days = Annotated[int, Query(ge=1, le=31, description="So many days, from that of the moment on.")]
 
 
