@@ -69,7 +69,7 @@ ACCESS: dict[str, Permission | Door] = {
     "list_users": A, "create_user": A, "get_user": A, "change_user": A, "reset_password": A, "sign_out_user": A,
     "list_roles": A, "create_role": A, "get_role": A, "change_role": A, "delete_role": A,
     "list_keys": Door.SIGNED_IN, "create_key": Door.SIGNED_IN, "revoke_key": Door.SIGNED_IN,
-    "audit": A, "verify_audit": A,
+    "audit": A, "verify_audit": A, "list_settings": A,
 }  # fmt: skip
 """By the name of the route (its function): the permission that it needs, or the door that it stands behind."""
 

@@ -25,6 +25,7 @@ from engine.api.routes import (
     crosswalk,
     dicomweb,
     engine_state,
+    environment,
     families,
     health,
     history,
@@ -68,7 +69,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.parts = parts
     for part in (
         health, pages, monitoring, signing_in, configuration, engine_state, crosswalk, polling, history, browser, dicomweb,
-        people, secrets, planning, schedules, families,
+        people, secrets, environment, planning, schedules, families,
     ):  # fmt: skip
         app.router.routes.extend(part.router.routes)  # flat, so that a walk over the routes sees each of them
     handle_errors(app)
