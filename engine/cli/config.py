@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.cli.show import AsJson, emit, example, fail, note, operator, settings
+from engine.cli.show import AsJson, emit, example, fail, known_store, note, operator, settings
 
 if TYPE_CHECKING:
     from engine.store.imported import Imported
@@ -39,9 +39,7 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Print the live configuration as YAML that `apply` takes."""
-    from engine.store import Store
-
-    store = Store(settings())
+    store = known_store()
     if as_json:
         emit(store.revision(store.live_revision() if revision is None else revision).document)
     else:
