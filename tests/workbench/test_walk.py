@@ -133,6 +133,15 @@ def test_a_walk_through_every_page(workbench: str, browser: object, shots: Path,
         visit.heading(heading)
         visit.shoot("".join(c if c.isalnum() else "-" for c in place))
 
+    page.set_viewport_size({"width": 800, "height": 900})  # beside the open side bar: half a screen
+    page.goto(f"{workbench}/rules")
+    visit.heading("Rules")
+    edit = page.get_by_role("button", name="Edit", exact=True).first
+    expect(edit).to_be_visible()
+    room = page.evaluate("b => [b.clientWidth - b.scrollWidth, innerWidth - b.getBoundingClientRect().right]", edit.element_handle())
+    assert min(room) >= 0, f"the button is cut: {room}"
+    visit.shoot("rules-narrow")
+
     page.goto(f"{workbench}/rules?show=main/mr-to-pacs")
     page.get_by_role("button", name="What would this have done?").click()
     visit.heading("What if")

@@ -46,7 +46,7 @@ def said(d: Mapping[str, Any]) -> str:
 def refused(d: Mapping[str, Any]) -> str:
     """Why images of it were given up: the refusals' own words, which a later attempt with the others may have outlived."""
     words = list(dict.fromkeys(said_refusal(r) for r in d.get("refusals") or ()))
-    return "; ".join(words) or said(d)
+    return f"{words[0]}{f' (and {len(words) - 1} more answers)' if words[1:] else ''}" if words else said(d)
 
 
 COLUMNS = {
