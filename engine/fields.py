@@ -27,7 +27,7 @@ FAMILIES = ("channels", "crosswalk_maps", "crosswalk_sources", "destinations", "
 CALLED_SO = {"when": "condition", "association": "association"}
 """Trees whose editors are chosen by the field's name, the same in every model."""
 
-UPPER = {"ae", "api", "gcs", "http", "https", "id", "ip", "json", "pdu", "sop", "sql", "tcp", "tls", "uid", "url", "vr"}
+UPPER = {"ae", "api", "ca", "gcs", "http", "https", "id", "ip", "json", "pdu", "sop", "sql", "tcp", "tls", "uid", "url", "vr"}
 
 
 class FieldSpec(BaseModel):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import secrets
 import tempfile
 from functools import cached_property
 from pathlib import Path
+from urllib.parse import quote
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -125,13 +127,15 @@ class Settings(BaseSettings):
 
     @property
     def database(self) -> str:
-        return self.database_url or f"sqlite:///{self.home.resolve() / 'axiom.db'}"
+        return self.database_url or f"sqlite:///{quote(str(self.home.resolve() / 'axiom.db'))}"
 
     @property
     def redis_socket(self) -> Path:
-        """The embedded Valkey's socket. A Unix socket's path holds 107 bytes: a deep home gets a short stand-in."""
+        """The embedded Valkey's socket. A Unix socket's path holds 107 bytes, and clients read it back from `CLIENT LIST`,
+        where a blank or "=" ends it: a deep or oddly named home gets a short, plain stand-in.
+        """
         path = (self.home / "run" / "valkey.sock").resolve()
-        if len(str(path)) <= 100:
+        if len(os.fsencode(path)) <= 100 and all(c.isalnum() or c in "/._-" for c in str(path)):
             return path
         digest = hashlib.sha256(str(path).encode()).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"axiom-{digest}" / "valkey.sock"

@@ -284,9 +284,14 @@ class Form:
         return {r["Name"]: r.get("Value") or "" for r in given if r.get("Name")}
 
     def _model(self, spec: Spec, value: Any, key: str, problems: Sequence[Problem]) -> dict[str, Any] | None:
-        with st.container(border=True):
-            st.markdown(md(spec["label"]), help=_help(spec))
-            given = Form(self.client, later=()).ask(spec["fields"], dict(value or {}), key, problems)
+        """A group of its own: closed while nothing in it was ever set, so that a form is as long as what it says."""
+        held = dict(value or {})
+        touched = any(held.get(f["name"], f.get("default")) != f.get("default") for f in spec["fields"])
+        needed = any(f.get("required") for f in spec["fields"])
+        with st.expander(md(spec["label"]), expanded=touched or needed or bool(problems)):
+            if spec.get("help"):
+                st.caption(md(spec["help"]))
+            given = Form(self.client, later=()).ask(spec["fields"], held, key, problems)
         return given or None
 
     def _condition(self, spec: Spec, value: Any, key: str, problems: Sequence[Problem]) -> Any:

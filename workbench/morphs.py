@@ -49,13 +49,13 @@ def _one(
     key: str,
     mine: list[Problem],
 ) -> dict[str, Any]:
-    choose, buttons = st.columns([5, 1.3], vertical_alignment="center")
+    choose, buttons = st.columns(2, gap="medium", vertical_alignment="center")
     names = list(kinds)
-    kind = choose.segmented_control(
+    now = entry["item"].get("kind")
+    kind = choose.selectbox(
         "Kind of change",
         names,
-        default=entry["item"].get("kind") if entry["item"].get("kind") in names else None,
-        required=True,
+        index=names.index(now) if now in names else None,
         format_func=lambda k: kinds[k].get("label") or k.replace("_", " "),
         key=f"{key}-kind",
         label_visibility="collapsed",

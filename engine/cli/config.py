@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from engine.cli.remote import Key, Remote, Url, remote
-from engine.cli.show import AsJson, emit, example, fail, note, operator, settings, table
+from engine.cli.show import AsJson, emit, example, fail, known_store, note, operator, settings, table
 
 if TYPE_CHECKING:
     from engine.store.imported import Imported
@@ -46,9 +46,7 @@ def export(
         document = there.get("/config") if revision is None else there.get(f"/revisions/{revision}")["document"]
         _print(document, as_json=as_json)
         return
-    from engine.store import Store
-
-    store = Store(settings())
+    store = known_store()
     if as_json:
         emit(store.revision(store.live_revision() if revision is None else revision).document)
     else:

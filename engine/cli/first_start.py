@@ -62,7 +62,7 @@ def welcome_text(settings: Settings, configuration: Configuration, password: str
     lines = [
         f"Workbench   [bold]{settings.scheme}://{host}:{settings.app_port}[/]",
         *sign_in,
-        f"API         http://{host}:{settings.api_port}/api/v1/docs",
+        f"API         {settings.scheme}://{host}:{settings.api_port}/api/v1/docs",
         f"Home        {settings.home.resolve()}",
     ]
     listener = _listener(settings, configuration)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from engine.cli.show import AsJson, emit, example, operator, settings
+from engine.cli.show import AsJson, emit, example, known_store, operator
 
 __all__ = ["add"]
 
@@ -24,10 +24,8 @@ def inject_admin(
     as_json: AsJson = False,
 ) -> None:
     """Make an admin, or let one back in: active, unlocked, with a password that must be changed at the first sign-in."""
-    from engine.store import Store
-
     given = sys.stdin.readline().rstrip("\n") if password_stdin else None
-    password = Store(settings()).people.inject_admin(username, who=operator(), password=given)
+    password = known_store().people.inject_admin(username, who=operator(), password=given)
     if as_json:
         emit({"username": username, "password": None if given else password})
     elif given:

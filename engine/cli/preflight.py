@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 OLDEST_REDIS = (6, 2)
+TRIAL_BYTES = 1 << 18
 
 
 def make_home(home: Path) -> None:
@@ -38,13 +39,15 @@ def make_home(home: Path) -> None:
     hint = "Set AXIOM_HOME to a folder that can be."
     try:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.TemporaryFile(dir=home):
-            pass
+        with tempfile.TemporaryFile(dir=home) as trial:
+            trial.write(bytes(TRIAL_BYTES))  # on a full disk an empty file could be made all the same
         (home / "run").mkdir(exist_ok=True, mode=0o700)
     except (FileExistsError, NotADirectoryError) as e:
         raise AxiomError(f"AXIOM_HOME is {home}, but {e.filename} is not a folder. {hint}") from e
     except OSError as e:
         why = (e.strerror or str(e)).lower()
+        if e.errno in (errno.ENOSPC, errno.EDQUOT):
+            hint = f"Make room there. {hint}"
         raise AxiomError(f"AXIOM_HOME is {home}, which cannot be written by {operator()}: {why}. {hint}") from e
 
 

@@ -16,8 +16,12 @@ if TYPE_CHECKING:
 
     from engine.operations import Operations
     from engine.settings import Settings
+    from engine.store import Store
 
-__all__ = ["AsJson", "console", "emit", "example", "fail", "note", "operations", "operator", "outcome", "settings", "table"]
+__all__ = [
+    "AsJson", "console", "emit", "example", "fail", "known_store", "note", "operations", "operator", "outcome", "settings",
+    "table",
+]  # fmt: skip
 
 AsJson = Annotated[bool, typer.Option("--json", help="Plain JSON on stdout, for machines.")]
 
@@ -54,9 +58,25 @@ def operations() -> Operations:
     from engine.operations import Operations as Facade
 
     now = settings()
+    _refuse_nowhere(now)
+    return Facade(now)
+
+
+def known_store() -> Store:
+    """The configuration store that is there. Ends with a sentence where it would be a new and empty one: who exports from
+    the wrong folder would take that for what is live.
+    """
+    from engine.store import Store as Model
+
+    now = settings()
+    if not now.database_url:
+        _refuse_nowhere(now)
+    return Model(now)
+
+
+def _refuse_nowhere(now: Settings) -> None:
     if not now.home.is_dir():
         fail(f"There is no Axiom Flow at {now.home.resolve()} yet: `axiom up` makes it. Elsewhere? Set AXIOM_HOME.")
-    return Facade(now)
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -94,10 +114,15 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Iterable[str] | None = Non
     from rich.table import Table
 
     shown = list(columns or rows[0])
-    out = Table(*(c.replace("_", " ") for c in shown), box=None, header_style="bold", pad_edge=False)
+    out = Table(box=None, header_style="bold", pad_edge=False)
+    for column in shown:  # nothing is cut: an id is there to be copied, a reason to be read
+        out.add_column(column.replace("_", " "), overflow="fold", no_wrap=column == "id")
     for row in rows:
         out.add_row(*(escape(_cell(row.get(c))) for c in shown))
-    console().print(out)
+    screen = console()
+    if not screen.is_terminal and "COLUMNS" not in os.environ:  # a pipe or a file has no edge: one line a row
+        screen.width = max(screen.width, screen.measure(out, options=screen.options.update_width(100_000)).maximum)
+    screen.print(out)
 
 
 def _cell(value: Any) -> str:

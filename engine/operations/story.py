@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from engine.errors import Missing
 from engine.history import questions
 
 if TYPE_CHECKING:
+    from engine.configuration import Configuration
     from engine.operations import Operations
 
 __all__ = ["flow_picture", "instance", "instances"]
@@ -54,6 +56,8 @@ def flow_picture(ops: Operations, minutes: int) -> dict[str, Any]:
         }
         for r in counts["rule_destination"]
     ]
+    drawn = {(edge["from"], edge["to"]) for edge in edges}
+    edges += [edge for edge in _configured(configuration) if (edge["from"], edge["to"]) not in drawn]
     for edge in edges:
         nodes[edge["to"]]["count"] += edge["count"]
     totals = counts["totals"] | {
@@ -68,6 +72,16 @@ def flow_picture(ops: Operations, minutes: int) -> dict[str, Any]:
         "totals": totals,
         "per_minute": counts["per_minute"],
     }
+
+
+def _configured(configuration: Configuration) -> Iterator[dict[str, Any]]:
+    """The ways that live rules name, also while nothing has gone: so one sees whose images a destination waits with."""
+    for ruleset in configuration.ordered_rulesets():
+        for rule in ruleset.rules:
+            if rule.state == "live":
+                for name in rule.destinations:
+                    way = {"from": f"rule:{ruleset.name}/{rule.name}", "to": f"destination:{name}"}
+                    yield way | {"count": 0, "retried": 0, "refused": 0}
 
 
 def instances(ops: Operations, text: str, limit: int, *, mask: bool) -> list[dict[str, Any]]:

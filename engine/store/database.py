@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DataError, DBAPIError, InterfaceError, OperationalError
 
 from engine.errors import AxiomError, Invalid, Problem, Retry
 
@@ -79,6 +79,11 @@ class Database:
             raise Invalid([Problem((), words)]) from e
         except (OperationalError, InterfaceError) as e:
             raise Retry(f"The configuration store at {self.place} cannot be used: {_reason(e)}.") from e
+        except DatabaseError as e:
+            if self.dialect != "sqlite" or type(e) is not DatabaseError:  # its subclasses speak of a statement, not of the file
+                raise
+            hint = "Put a backup of it in its place, or move it away to begin with an empty configuration."
+            raise AxiomError(f"The configuration store at {self.place} is damaged: {_reason(e)}. {hint}") from e
 
     def close(self) -> None:
         self.engine.dispose()

@@ -82,6 +82,8 @@ def test_the_state_and_the_picture(user: httpx.Client) -> None:
     assert {"from": "rule:main/ct", "to": "destination:pacs", "count": 1}.items() <= next(
         e for e in flow["edges"] if e["to"] == "destination:pacs"
     ).items()
+    ways = [(e["from"], e["to"], e["count"]) for e in flow["edges"] if e["from"] == "rule:main/held"]
+    assert ways == [("rule:main/held", "destination:pacs", 0)], "a live rule's way is drawn before anything went"
 
 
 def test_held_ones_are_seen_retried_and_discarded_with_a_reason(admin: httpx.Client, busy: Site) -> None:

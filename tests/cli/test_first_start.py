@@ -15,7 +15,8 @@ from tests.running import Axiom, running_axiom
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Axiom]:
-    with running_axiom(tmp_path_factory.mktemp("first") / "home", demo=True) as axiom:
+    home = tmp_path_factory.mktemp("first") / "the home of Jörg, 100%41 #1?"  # blanks, and what URLs give a meaning to
+    with running_axiom(home, demo=True) as axiom:
         wait_until(lambda: "sample images were received" in axiom.output, 120, "the samples")
         yield axiom
 

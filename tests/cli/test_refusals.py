@@ -117,6 +117,21 @@ def test_a_read_only_home_is_told(fresh: Axiom):
     assert "cannot be written by" in words
 
 
+def test_a_home_on_a_full_disk_is_told(fresh: Axiom):
+    fresh.home.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(fresh.home)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("only root makes a small disk, and not every root may")
+    try:
+        with pytest.raises(OSError, match="No space left"), (fresh.home / "fill").open("wb", buffering=0) as fill:
+            while True:
+                fill.write(bytes(4096))
+        words = refused(fresh)
+    finally:
+        subprocess.run(["umount", str(fresh.home)], check=True)
+    assert "no space left on device. Make room there." in words
+
+
 def test_a_redis_that_cannot_be_reached_is_told_without_its_password(fresh: Axiom, free_port: int):
     words = refused(fresh, AXIOM_REDIS_URL=f"redis://axiom:sesame@127.0.0.1:{free_port}/2")
     assert f"Redis at redis://127.0.0.1:{free_port}/2 cannot be reached" in words
@@ -132,6 +147,14 @@ def test_a_store_that_cannot_be_reached_is_told_without_its_password(fresh: Axio
     words = refused(fresh, AXIOM_DATABASE_URL=f"postgresql://axiom:sesame@127.0.0.1:{free_port}/axiom")
     assert f"127.0.0.1:{free_port}" in words
     assert "sesame" not in words
+
+
+def test_a_store_that_is_damaged_is_told_with_what_to_do(fresh: Axiom):
+    fresh.home.mkdir()
+    (fresh.home / "axiom.db").write_bytes(b"no database " * 500)
+    words = refused(fresh)
+    assert "axiom.db is damaged: file is not a database." in words
+    assert "backup" in words
 
 
 def test_settings_that_do_not_hold_are_told_by_their_variables(fresh: Axiom):

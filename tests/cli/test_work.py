@@ -223,7 +223,8 @@ def test_what_is_asked_for_must_be_named(site: Axiom):
 
 def test_where_nothing_was_started_yet_that_is_said(tmp_path: Path):
     axiom = Axiom(tmp_path / "nowhere")
-    for command in (["status"], ["held", "list"], ["dead", "list"], ["unmatched", "list"], ["history", "select 1"]):
+    lists = (["held", "list"], ["dead", "list"], ["unmatched", "list"])
+    for command in (["status"], *lists, ["history", "select 1"], ["config", "export"], ["inject-admin"]):
         done = axiom.cli(*command, check=False)
         assert done.returncode == 1
         assert done.stderr.startswith(f"There is no Axiom Flow at {tmp_path / 'nowhere'} yet: `axiom up` makes it.")

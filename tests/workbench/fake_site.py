@@ -241,8 +241,9 @@ def deliveries() -> list[dict[str, Any]]:
         one("d1", "waiting", 3, NOT_SIGNED),
         one("d2", "waiting", 1, "The peer at 127.0.0.1:11113 does not answer.", last_code="", confirmed=0, remaining=120),
         one("d3", "sending", 1, "", destination="archive", last_code="", branch="main/all-to-archive"),
-        one("d4", "dead", 1, "0xC000 Cannot understand: 'no such SOP class'", last_code="0xC000", refused=2, remaining=2,
-            confirmed=118, created_at=ago(hours=2)),
+        one("d4", "dead", 2, "Refused: Out of resources", last_code="0xA700", refused=2, remaining=2, confirmed=118,
+            created_at=ago(hours=2), refusals=[
+                {"sop_instance_uid": f"{CT}.4", "code": "0xC000", "words": "Cannot understand: 'no such SOP class'"}]),
         one("d5", "dead", 20, NOT_SIGNED, created_at=ago(hours=9), branch="main/mr-to-pacs", remaining=120, confirmed=0),
     ]  # fmt: skip
 

@@ -35,6 +35,7 @@ class Thing(BaseModel):
     tag: Annotated[str, Field(json_schema_extra={"format": "tag-path"})] = "PatientID"
     destinations: list[str] = []
     ranges: list[Range] = []
+    cover: Range = Range()
     anything: Any = None
 
 
@@ -122,6 +123,17 @@ def test_what_is_no_json_is_said_and_not_taken(page: AppTest) -> None:
     page.text_area(key="f.anything").set_value("{").run()
     assert any("not JSON" in m.value for m in page.markdown)
     assert "anything" not in out(page)
+
+
+def test_a_group_is_closed_until_something_in_it_is_set(page: AppTest) -> None:
+    def opened() -> bool:
+        return next(e.proto.expanded for e in page.expander if e.label == "Cover")
+
+    page.run()
+    assert not opened()
+    page.session_state["item"] = {"name": "one", "cover": {"start": "08:00"}}
+    page.run()
+    assert opened()
 
 
 # the flow picture

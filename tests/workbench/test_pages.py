@@ -147,6 +147,19 @@ def test_deliveries_are_sent_again_and_discarded_with_a_reason(open_page: Open, 
     assert api.did[-1][:3] == ("deliveries/retry", "d4", "d5")
 
 
+def test_why_images_are_held_is_read_without_a_click(open_page: Open) -> None:
+    words = said(open_page("held"))
+    assert "is not a date (VR DA)." in words
+    assert "The data set ends in the middle of (7FE0,0010)." in words
+
+
+def test_what_was_given_up_is_told_by_what_gave_it_up(open_page: Open) -> None:
+    """Not by what the peer said later of the other images, which may be waiting for their next attempt."""
+    at = open_page("deliveries", view="dead")
+    told = list(at.dataframe[0].value["What the peer said"])
+    assert any("no such SOP class" in words for words in told), told
+
+
 def test_discarding_needs_a_reason(open_page: Open, api: FakeApi) -> None:
     at = open_page("held")
     choose(at, "held-held", [1])

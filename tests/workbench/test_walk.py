@@ -37,6 +37,11 @@ WALK = [
     ("instance?uid=1.2.826.0.1.3680043.8.498.1001.2", "Doe Jane"),
 ]  # fmt: skip
 
+CUT = """e => { const r = e.getBoundingClientRect(), x = r.x + r.width - 2, y = r.y + r.height / 2;
+  const top = document.elementFromPoint(x, y), button = e.closest("button");
+  return r.width < 20 || x > innerWidth || !top || !button.contains(top); }"""
+"""Whether the right end of a button's word cannot be seen: it is no wider than a letter, or something else lies there."""
+
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium here (AXIOM_CHROMIUM names one)")
 
 
@@ -132,6 +137,14 @@ def test_a_walk_through_every_page(workbench: str, browser: object, shots: Path,
         page.goto(f"{workbench}/{place}")  # a new connection each time: the ticket signs in
         visit.heading(heading)
         visit.shoot("".join(c if c.isalnum() else "-" for c in place))
+
+    page.set_viewport_size({"width": 800, "height": 900})  # beside the open side bar: half a screen
+    page.goto(f"{workbench}/rules")
+    visit.heading("Rules")
+    for name in ("Edit", "shadow"):
+        cut = page.get_by_text(name, exact=True).first.evaluate(CUT)
+        assert not cut, f"{name} is cut"
+    visit.shoot("rules-narrow")
 
     page.goto(f"{workbench}/rules?show=main/mr-to-pacs")
     page.get_by_role("button", name="What would this have done?").click()

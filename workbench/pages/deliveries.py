@@ -43,6 +43,12 @@ def said(d: Mapping[str, Any]) -> str:
     return words if not code or words.startswith(code) else f"{code} {words}"
 
 
+def refused(d: Mapping[str, Any]) -> str:
+    """Why images of it were given up: the refusals' own words, which a later attempt with the others may have outlived."""
+    words = list(dict.fromkeys(said_refusal(r) for r in d.get("refusals") or ()))
+    return f"{words[0]}{f' (and {len(words) - 1} more answers)' if words[1:] else ''}" if words else said(d)
+
+
 COLUMNS = {
     "Destination": lambda d: d["destination"],
     "Rule": lambda d: d["branch"],
@@ -139,7 +145,8 @@ def page() -> None:
         "Confirmed": st.column_config.ProgressColumn(format="%d %%", min_value=0, max_value=100),
         "What the peer said": st.column_config.TextColumn(width="large"),
     }
-    chosen = boxes.choose(views[view], COLUMNS, f"deliveries-{view}", **config)
+    columns = COLUMNS | ({"What the peer said": refused} if view == "dead" else {})
+    chosen = boxes.choose(views[view], columns, f"deliveries-{view}", **config)
     buttons(view, chosen)
     details(chosen)
 

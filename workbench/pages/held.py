@@ -32,12 +32,31 @@ def patients(item: Mapping[str, Any]) -> str:
 COLUMNS = {
     "Since": lambda h: parts.ago(h["at"]),
     "Images": lambda h: h["count"],
-    "Reason": lambda h: h.get("reason", ""),
     "Patient": patients,
     "Modality": lambda h: ", ".join(sorted({str(i.get("modality") or "?") for i in h.get("instances", [])})),
     "From": lambda h: h.get("calling_ae", ""),
     "Source": lambda h: h["source"],
+    "Reason": lambda h: h.get("reason", ""),
 }
+MOST_REASONS = 5
+
+
+def why(rows: list[dict[str, Any]]) -> None:
+    """Each reason whole and once, with how many images it holds: a table's cell would cut it."""
+    counted: dict[str, int] = {}
+    for item in rows:
+        reason = item.get("reason") or "No reason was given"
+        counted[reason] = counted.get(reason, 0) + item["count"]
+    most = sorted(counted.items(), key=lambda pair: -pair[1])
+    with st.container(border=True):
+        parts.rows(
+            [
+                parts.row(escape(reason), f'<span class="ax-quiet ax-small">{parts.plural(n, "image")}</span>')
+                for reason, n in most[:MOST_REASONS]
+            ]
+        )
+        if len(most) > MOST_REASONS:
+            st.caption(f"and {len(most) - MOST_REASONS} more reasons")
 
 
 def details(chosen: list[dict[str, Any]]) -> None:
@@ -86,6 +105,8 @@ def page() -> None:
     if not found[view]:
         parts.empty(*VIEWS[view][1:])
         return
+    if view == "held":
+        why(found[view])
     columns = {k: c for k, c in COLUMNS.items() if k != "Reason" or view == "held"}
     chosen = boxes.choose(found[view], columns, f"held-{view}", Reason=st.column_config.TextColumn(width="large"))
     images = parts.plural(sum(h["count"] for h in chosen), "image")

@@ -49,6 +49,7 @@ def search() -> None:
         shown,
         hide_index=True,
         width="stretch",
+        height=min(35 * len(shown) + 38, 670),
         on_select="rerun",
         selection_mode="single-row",
         key=f"found-{text}",

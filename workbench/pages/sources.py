@@ -11,7 +11,9 @@ from workbench.family import Family, show
 
 
 def line(item: Mapping[str, Any], state: Mapping[str, Any]) -> tuple[str, str]:
-    where = " · ".join(str(item[k]) for k in ("ae_title", "host", "port", "url", "description") if item.get(k))
+    at = {"ae_title": state["ae_title"], "host": state["address"], "port": ""} if state.get("address") else {}
+    known = {**item, **at}  # what stands at its default is not in the item, and a sender has to know it
+    where = " · ".join(str(known[k]) for k in ("ae_title", "host", "port", "url", "description") if known.get(k))
     if not item.get("enabled", True):
         return where, parts.chip("paused", "idle")
     if not state:
@@ -21,9 +23,7 @@ def line(item: Mapping[str, Any], state: Mapping[str, Any]) -> tuple[str, str]:
     words = escape(state.get("error") or "")
     if state["state"] == "listening":
         words = f"{parts.plural(state['associations'], 'open association')} · {state['instances']:,} images"
-    return where or state.get(
-        "address", ""
-    ), f'{parts.chip(state["state"])} <span class="ax-quiet ax-small">&nbsp;{words}</span>'
+    return where, f'{parts.chip(state["state"])} <span class="ax-quiet ax-small">&nbsp;{words}</span>'
 
 
 show(
