@@ -19,6 +19,8 @@ from typing import Annotated, Any, ClassVar, TypeVar, get_args
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
+from engine.described import Described
+
 __all__ = [
     "AETitle", "Component", "ConfigModel", "Date", "Member", "Moment", "Name", "import_kinds", "import_site_kinds", "kinds",
     "rebuild", "uses_families",
@@ -74,10 +76,10 @@ AETitle = Annotated[
 of its own, which would stand in the place of each field's."""
 
 
-class ConfigModel(BaseModel):
+class ConfigModel(Described):
     """Whatever stands in the configuration: frozen, unknown keys refused, each field described for forms and docs."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
 class Component(ConfigModel):

@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
 from engine.component import Member, rebuild
+from engine.described import description
 
 __all__ = ["FieldSpec", "describe"]
 
@@ -71,15 +72,18 @@ def describe(model: type[BaseModel]) -> list[FieldSpec]:
 def _fields(model: type[BaseModel], seen: tuple[type[BaseModel], ...]) -> list[FieldSpec]:
     if not model.__pydantic_complete__:
         model.model_rebuild()
-    named = ((field.alias or name, field) for name, field in model.model_fields.items())
-    return [_spec(name, field, (*seen, model)) for name, field in named if not _is_constant(field)]
+    return [
+        _spec(field.alias or name, field, (*seen, model), description(model, name))
+        for name, field in model.model_fields.items()
+        if not _is_constant(field)
+    ]
 
 
 def _is_constant(field: FieldInfo) -> bool:
     return get_origin(field.annotation) is Literal and len(get_args(field.annotation)) == 1
 
 
-def _spec(name: str, field: FieldInfo, seen: tuple[type[BaseModel], ...]) -> FieldSpec:
+def _spec(name: str, field: FieldInfo, seen: tuple[type[BaseModel], ...], words: str = "") -> FieldSpec:
     annotation, metadata, optional = _unwrap(field.annotation, list(field.metadata))
     more = {"optional": optional} | _limits(metadata) | _shape(name, annotation, metadata, seen)
     form = _form(field, metadata)
@@ -93,7 +97,7 @@ def _spec(name: str, field: FieldInfo, seen: tuple[type[BaseModel], ...]) -> Fie
         label=field.title or _label(name),
         default=to_jsonable_python(default),
         required=field.is_required(),
-        help=_one_paragraph(field.description or ""),
+        help=_one_paragraph(words or field.description or ""),
         examples=tuple(to_jsonable_python(field.examples or [])),
         **more,
     )

@@ -14,13 +14,15 @@ from urllib.parse import quote
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from engine.described import Described
+
 __all__ = ["Settings"]
 
 
-class Settings(BaseSettings):
+class Settings(BaseSettings, Described):
     """Every variable of the environment that Axiom Flow reads (`AXIOM_HOME`, `AXIOM_API_PORT`, ...)."""
 
-    model_config = SettingsConfigDict(env_prefix="AXIOM_", frozen=True, extra="ignore", use_attribute_docstrings=True)
+    model_config = SettingsConfigDict(env_prefix="AXIOM_", frozen=True, extra="ignore")
 
     home: Path = Path("axiom-home")
     """Where everything is kept: spool, history, database, logs."""

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 
 import engine.configuration  # noqa: F401  (makes the kinds known)
 from engine.component import kinds
+from engine.described import description
 from tests.running import ROOT
 
 LONGEST = 400
@@ -96,7 +97,7 @@ def test_every_kind_explains_itself(kind: str):
     if not kind.startswith("morph:"):
         assert "Guarantee:" in module.__doc__, "its docstring does not say what it guarantees"
     for name, field in cls.model_fields.items():
-        assert name == "kind" or field.description, f"{name} is not described"
+        assert name == "kind" or description(cls, name), f"{name} is not described"
         for example in field.examples or ():
             TypeAdapter(Annotated[field.annotation, *field.metadata, "as declared"]).validate_python(example)
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from engine.cli.show import example, fail
+from engine.described import description
 
 __all__ = ["add", "pages"]
 
@@ -74,7 +75,7 @@ def _fields(model: Any) -> list[str]:
         if name == "kind":
             continue
         default = "needed" if field.is_required() else f"`{_default(field)}`"
-        words = " ".join((field.description or "").split()).replace("|", "\\|")
+        words = " ".join(description(model, name).split()).replace("|", "\\|")
         lines.append(f"| `{name}` | {default} | {words} |")
     return lines
 
@@ -98,7 +99,7 @@ def _settings() -> str:
         "|---|---|---|",
     ]
     for name, field in Settings.model_fields.items():
-        words = " ".join((field.description or "").split()).replace("|", "\\|")
+        words = " ".join(description(Settings, name).split()).replace("|", "\\|")
         lines.append(f"| `AXIOM_{name.upper()}` | `{_default(field)}` | {words} |")
     return "\n".join(lines) + "\n"
 

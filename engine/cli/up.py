@@ -175,11 +175,14 @@ class Up:
             note(f"The sample studies were not all sent: {e}")
 
     def _end(self) -> None:
-        """The workbench, the API, the engine, and Valkey last, since the engine's workers talk to it."""
+        """The API before the engine, whose last act seals what the API wrote into the history; Valkey last, since the
+        engine's workers talk to it. The workbench, which only asks, ends meanwhile."""
         if self.children:
             note("Ending ...")
         by_name = {child.name: child for child in self.children}
-        for name, grace in (("app", 5.0), ("api", 10.0), ("engine", ENGINE_GRACE), ("valkey", 10.0)):
+        if "app" in by_name:
+            by_name["app"].ask_to_stop()
+        for name, grace in (("api", 10.0), ("app", 5.0), ("engine", ENGINE_GRACE), ("valkey", 10.0)):
             if name in by_name:
                 stop_all([by_name[name]], grace)
         Path(self.settings.run_dir / "children.json").unlink(missing_ok=True)

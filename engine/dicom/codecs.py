@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from engine.dicom.pixels import CannotConvert, Image
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 __all__ = [
     "EXPLICIT_LITTLE",
@@ -30,7 +31,7 @@ __all__ = [
     "encoded_photometric",
 ]
 
-Samples = npt.NDArray[Any]
+Samples: TypeAlias = "npt.NDArray[Any]"
 
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
@@ -68,6 +69,8 @@ def decode_frame(syntax: str, data: bytes, image: Image) -> tuple[Samples, str]:
 
 
 def _native(data: bytes, image: Image) -> Samples:
+    import numpy as np
+
     if image.photometric in ("YBR_FULL_422", "YBR_PARTIAL_422"):
         raise CannotConvert(f"its chroma is subsampled ({image.photometric}) without compression")
     flat = np.frombuffer(data, _dtype(image))
@@ -79,12 +82,15 @@ def _native(data: bytes, image: Image) -> Samples:
 
 
 def _dtype(image: Image, *, signed: bool | None = None) -> np.dtype[Any]:
+    import numpy as np
+
     letter = "i" if (image.signed if signed is None else signed) else "u"
     return np.dtype(f"<{letter}{image.bits_allocated // 8}")
 
 
 def _decode(syntax: str, data: bytes, image: Image) -> tuple[Samples, str]:
     import imagecodecs
+    import numpy as np
 
     name = image.photometric
     if syntax == RLE:
@@ -105,6 +111,8 @@ def _decode(syntax: str, data: bytes, image: Image) -> tuple[Samples, str]:
 
 def _fit(found: Samples, image: Image, precision: int) -> Samples:
     """In the size of Bits Allocated, the sign as Pixel Representation says: codestreams do not always know of it."""
+    import numpy as np
+
     if found.dtype.kind not in "iu":
         raise CannotConvert(f"a frame decodes to samples of {found.dtype}")
     if image.signed and found.dtype.kind == "u":
@@ -157,6 +165,7 @@ def _siz_precision(data: bytes) -> int:
 def _rle_decode(data: bytes, image: Image) -> Samples:
     """PS3.5 G.3: a byte plane in each segment, the most significant byte of the first sample first."""
     import imagecodecs
+    import numpy as np
 
     size = image.bits_allocated // 8
     count, *offsets = struct.unpack_from("<16L", data)
@@ -207,6 +216,7 @@ def _check_stored(samples: Samples, image: Image) -> None:
 
 def _jpeg_2000(samples: Samples, image: Image) -> bytes:
     import imagecodecs
+    import numpy as np
 
     _check_stored(samples, image)
     data = imagecodecs.jpeg2k_encode(
@@ -218,6 +228,7 @@ def _jpeg_2000(samples: Samples, image: Image) -> bytes:
 
 def _htj2k(samples: Samples, image: Image) -> bytes:
     import imagecodecs
+    import numpy as np
 
     if image.samples > 1 and image.photometric != "RGB":
         raise CannotConvert(f"the codec would take {image.photometric} for RGB")
@@ -227,6 +238,7 @@ def _htj2k(samples: Samples, image: Image) -> bytes:
 def _jpeg_ls(samples: Samples, image: Image) -> bytes:
     """JPEG-LS knows no sign: two's complement goes in as it stands, all allocated bits of it."""
     import imagecodecs
+    import numpy as np
 
     plain = np.ascontiguousarray(samples).view(_dtype(image, signed=False))
     room = bytearray(plain.nbytes * 2 + 4096)  # noise grows
@@ -240,6 +252,7 @@ def _jpeg_ls(samples: Samples, image: Image) -> bytes:
 def _rle(samples: Samples, image: Image) -> bytes:
     """PS3.5 G.3 to G.5: rows are encoded each by itself, segments are of even length."""
     import imagecodecs
+    import numpy as np
 
     size = image.bits_allocated // 8
     flat = np.ascontiguousarray(samples).reshape(-1).view(np.uint8)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import importlib.util
+import sys
+from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, cast
 
 __all__ = ["Known", "complete", "implicit_vr", "keywords", "private_vr", "public", "tag_of"]
 
@@ -22,30 +25,23 @@ class Known(NamedTuple):
 @lru_cache(maxsize=8192)
 def public(tag: int) -> Known | None:
     """The entry of a standard element, repeating groups (50xx, 60xx) included; None when there is none."""
-    from pydicom.datadict import get_entry
-
-    try:
-        vr, vm, name, _, keyword = get_entry(tag)
-    except KeyError:
+    entry = _entries().get(tag) or _repeating(tag)
+    if entry is None:
         return None
+    vr, vm, name, _, keyword = entry
     return Known(tag, str(vr), str(vm), str(name), str(keyword))
 
 
 @lru_cache(maxsize=4096)
 def tag_of(keyword: str) -> int | None:
     """The tag of a keyword; None when there is no such keyword."""
-    from pydicom.datadict import tag_for_keyword
-
-    tag = tag_for_keyword(keyword)
-    return None if tag is None else int(tag)
+    return _by_keyword().get(keyword)
 
 
 @cache
 def keywords() -> list[str]:
     """Every keyword, in the dictionary's order."""
-    from pydicom.datadict import keyword_dict
-
-    return list(keyword_dict)
+    return list(_by_keyword())
 
 
 @lru_cache(maxsize=4096)
@@ -88,3 +84,40 @@ def complete(text: str, limit: int = 20) -> Iterator[Known]:
         known = public(tag)
         if known is not None:
             yield known
+
+
+Entry = tuple[str, str, str, str, str]
+
+
+@cache
+def _entries() -> Mapping[int, Entry]:
+    """pydicom's table of standard elements. It is read alone: importing pydicom brings numpy and its pixel decoders, and
+    would be a quarter of what each process of ours costs at its start."""
+    spec = importlib.util.find_spec("pydicom")
+    file = Path(spec.origin).with_name("_dicom_dict.py") if spec and spec.origin else None
+    if "pydicom" not in sys.modules and file is not None and file.is_file():
+        alone = importlib.util.spec_from_file_location("engine.dicom._pydicom_table", file)
+        if alone is not None and alone.loader is not None:
+            table = importlib.util.module_from_spec(alone)
+            alone.loader.exec_module(table)
+            return cast("Mapping[int, Entry]", table.DicomDictionary)
+    from pydicom.datadict import DicomDictionary
+
+    return cast("Mapping[int, Entry]", DicomDictionary)
+
+
+@cache
+def _by_keyword() -> dict[str, int]:
+    return {entry[4]: tag for tag, entry in _entries().items()}
+
+
+def _repeating(tag: int) -> Entry | None:
+    """The entry of an element of a repeating group (PS3.5 7.6); few data sets have one, and no private element is one."""
+    if (tag >> 16) % 2:
+        return None
+    from pydicom.datadict import get_entry
+
+    try:
+        return cast("Entry", get_entry(tag))
+    except KeyError:
+        return None

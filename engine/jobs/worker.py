@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from importlib import import_module
 
 import redis
 from rq import Queue, Worker
@@ -67,6 +68,8 @@ def main(argv: list[str]) -> int:
         log_job_description=False,
     )
     worker.context = context
+    if stage in ("route", "deliver", "poll"):
+        import_module("pydicom")  # what a job would import is imported once, before the forks
     context.decider()
     worker.work(burst=burst, logging_level="WARNING")
     return 0

@@ -15,12 +15,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
-import jwt
 
 from engine.errors import Denied, Retry
+
+if TYPE_CHECKING:
+    import jwt
 
 __all__ = ["Google", "Identity", "IssuerKeys", "RefusedToken"]
 
@@ -58,6 +60,7 @@ class IssuerKeys:
     """The issuer's public keys (RFC 7517), by `kid`. Thread-safe."""
 
     def __init__(self, url: str, *, keep_seconds: float = 3600.0, least_seconds: float = 60.0) -> None:
+
         self._url = url
         self.keep_seconds = keep_seconds
         self.least_seconds = least_seconds
@@ -75,6 +78,8 @@ class IssuerKeys:
             return self._keys.get(kid)
 
     def _fetch(self) -> dict[str, jwt.PyJWK]:
+        import jwt
+
         try:
             answer = httpx.get(self._url, timeout=10.0, follow_redirects=False)
             answer.raise_for_status()
@@ -114,6 +119,8 @@ class Google:
         )  # fmt: skip
 
     def _claims(self, token: str) -> dict[str, Any]:
+        import jwt
+
         try:
             head = jwt.get_unverified_header(token)
         except jwt.PyJWTError as e:
@@ -142,6 +149,8 @@ class Google:
 
 
 def _why(error: jwt.PyJWTError) -> str:
+    import jwt
+
     match error:
         case jwt.ExpiredSignatureError() | jwt.ImmatureSignatureError():
             return "expired"

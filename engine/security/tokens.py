@@ -7,8 +7,6 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-import jwt
-
 from engine.errors import AxiomError, Denied
 
 __all__ = ["ACCESS_SECONDS", "Claims", "Signer", "digest", "new_secret"]
@@ -42,6 +40,8 @@ class Signer:
         self._key = hashlib.sha256(b"access tokens\0" + key.encode()).digest()  # one key a purpose
 
     def sign(self, username: str, role: str, generation: int, session: str, seconds: int = ACCESS_SECONDS) -> str:
+        import jwt
+
         now = datetime.now(UTC)
         claims = {
             "iss": ISSUER, "aud": AUDIENCE, "sub": username, "role": role, "gen": generation, "sid": session,
@@ -51,6 +51,8 @@ class Signer:
 
     def check(self, token: str) -> Claims:
         """Raises Denied for what is not a token of ours or not valid now, always with the same words."""
+        import jwt
+
         try:
             claims = jwt.decode(
                 token, self._key, algorithms=[ALGORITHM], audience=AUDIENCE, issuer=ISSUER, leeway=LEEWAY,

@@ -18,6 +18,7 @@ import pytest
 import engine.component
 from engine.component import import_site_kinds, kinds, rebuild
 from engine.configuration import Configuration, load_configuration
+from engine.described import description
 from engine.destinations.base import Destination
 from engine.fields import describe
 from engine.model import Outcome, Tick
@@ -98,7 +99,7 @@ def conforms(cls: type[Destination]) -> None:
     assert (inspect.getdoc(cls) or "") != (inspect.getdoc(Destination) or "")
     assert cls.__name__ in getattr(inspect.getmodule(cls), "__all__", [])
     for name, field in cls.model_fields.items():
-        assert name in ("kind", "name", "enabled") or field.description, f"the field {name} is not described"
+        assert name in ("kind", "name", "enabled") or description(cls, name), f"the field {name} is not described"
         for example in field.examples or []:
             made = cls.model_validate(examples(cls) | {name: example})
             assert made is not None
