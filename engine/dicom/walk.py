@@ -80,12 +80,13 @@ def sniff(data: bytes, form: Form) -> Form:
     return form
 
 
-def walk(source: Source, form: Form) -> dict[int, Entry]:
-    """Index a data set. The order of the keys is that of the bytes; of a tag that comes twice the last counts.
+def walk(source: Source, form: Form, index: dict[int, Entry] | None = None) -> dict[int, Entry]:
+    """Index a data set. The order of the keys is that of the bytes; of a tag that comes twice the last counts. `index`: what
+    the elements are put into, one after the other.
 
     Raises Hold, with the place, when the bytes are no data set or end too early.
     """
-    index: dict[int, Entry] = {}
+    index = {} if index is None else index
     at, total = 0, source.length
     base, window = source.window(0, 1) if total else (0, b"")
     while at < total:

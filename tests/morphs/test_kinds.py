@@ -310,7 +310,7 @@ def test_a_value_that_is_not_valid_may_be_written_with_a_warning(tmp_path: Path)
 
 def test_an_error_that_nobody_foresaw_holds(tmp_path: Path) -> None:
     class Broken:  # what a site's own kind may do
-        kind, about, lenient = "broken", "PatientID", False
+        kind, about, lenient, identifies = "broken", "PatientID", False, True
 
         def apply(self, work: Any) -> None:
             raise ZeroDivisionError("oops")
