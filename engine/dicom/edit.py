@@ -177,7 +177,7 @@ class Node:
         found = {}
         for tag in self.tags():
             if tag >> 16 == group and 0x10 <= tag & 0xFFFF <= 0xFF:
-                values = decode(self.raw(tag), "LO", self.encodings, self.form.order)
+                values = self.values(tag)
                 found[tag & 0xFF] = str(values[0]) if values else ""
         return found
 

@@ -130,7 +130,7 @@ class Header:
         else:
             source.fd = fd
             try:
-                index = walk(source, layout.form, index, layout.rest)
+                index = walk(source, layout.form, dict(index), layout.rest)
             finally:
                 source.fd = None
         header._root = Level(source, layout.form, None, index)

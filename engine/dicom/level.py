@@ -165,11 +165,10 @@ class Level:
         """The private blocks reserved here: (group, creator) -> tags of the creator elements."""
         if self._creators is None:
             found: dict[tuple[int, str], list[int]] = {}
-            for tag in self.index:
-                if tag & 0x10000 and 0x10 <= tag & 0xFFFF <= 0xFF:
-                    values = decode(self.raw(tag), "LO", self.encodings, self.form.order)
-                    if values:
-                        found.setdefault((tag >> 16, str(values[0])), []).append(tag)
+            for tag in sorted(tag for tag in self.index if tag & 0x10000 and 0x10 <= tag & 0xFFFF <= 0xFF):
+                values = self.values(tag)
+                if values:
+                    found.setdefault((tag >> 16, str(values[0])), []).append(tag)
             self._creators = found
         return self._creators
 
@@ -230,8 +229,20 @@ class Level:
             spans = [] if self.in_order else sorted((entry[1], entry[4]) for entry in self.index.values())
             for start, end in spans:
                 if start > at:
-                    gap = Level(Source(tuple(self.source.cut(at, start))), self.form)
-                    inside = [(tag, entry[1], entry[4]) for tag, entry in gap.index.items()] + gap.repeated()
-                    self._repeated += [(tag, at + a, at + b) for tag, a, b in inside]
+                    every = _Every()
+                    walk(Source(tuple(self.source.cut(at, start))), self.form, every)
+                    self._repeated += [(tag, at + entry[1], at + entry[4]) for tag, entry in every.met]
                 at = end
         return self._repeated
+
+
+class _Every(dict[int, Entry]):
+    """An index that remembers each element that it was given, those too whose tag came again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.met: list[tuple[int, Entry]] = []
+
+    def __setitem__(self, tag: int, entry: Entry) -> None:
+        self.met.append((tag, entry))
+        super().__setitem__(tag, entry)

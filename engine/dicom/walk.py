@@ -8,7 +8,6 @@ delimiter stands between the two).
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from engine.dicom.source import Source
@@ -81,13 +80,13 @@ def sniff(data: bytes, form: Form) -> Form:
     return form
 
 
-def walk(source: Source, form: Form, known: Mapping[int, Entry] | None = None, at: int = 0) -> dict[int, Entry]:
+def walk(source: Source, form: Form, index: dict[int, Entry] | None = None, at: int = 0) -> dict[int, Entry]:
     """Index a data set. The order of the keys is that of the bytes; of a tag that comes twice the last counts.
 
-    known: what stands before the place `at`, where the walk begins.
+    index: what the elements are put into, one after the other; `at`: where the walk begins, behind those that it has.
     Raises Hold, with the place, when the bytes are no data set or end too early.
     """
-    index: dict[int, Entry] = dict(known or {})
+    index = {} if index is None else index
     total = source.length
     base, window = source.window(at, 1) if at < total else (0, b"")
     while at < total:

@@ -120,14 +120,18 @@ class Deidentify(AnyMorph):
             frozenset((step.group, step.creator, step.element) for step in steps),
             frozenset(text.strip().casefold() for text in self.keep_descriptors),
         ).apply()
+        self._has_uids(work)  # one of them may be written as something that goes
         work.write(_place(work, PATIENT_ID, "PatientID"), [new_id])
         work.write(_place(work, PATIENT_NAME, "PatientName"), [new_name])
         self._say(work)
 
-    def _check(self, work: Work) -> None:
+    def _has_uids(self, work: Work) -> None:
         for tag, name in ((SOP_CLASS_UID, "SOP Class UID"), (SOP_INSTANCE_UID, "SOP Instance UID")):
             if not any(work.root.values(tag)):
-                raise Hold(f"The data set has no {name}: its file meta, which has one, does not stay.")
+                raise Hold(f"The data set has no {name} to go on with: its file meta, which has one, does not stay.")
+
+    def _check(self, work: Work) -> None:
+        self._has_uids(work)
         if self.burned_in == "pass":
             return
         if "YES" in (str(value).strip().upper() for value in work.root.values(BURNED_IN)):

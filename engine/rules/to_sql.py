@@ -253,7 +253,7 @@ def _private(items: str, step: Step) -> str:
     """The private element of each item: in the first block of its creator that holds it (PS3.5 7.8.1)."""
     group = f"{step.group:04X}"
     # Keys are eight hexadecimal digits. They are sifted before values are: a path that is made of a key reads all of the item.
-    creators = f"list_filter(json_keys(i), lambda k: k BETWEEN '{group}0010' AND '{group}00FF')"
+    creators = f"list_sort(list_filter(json_keys(i), lambda k: k BETWEEN '{group}0010' AND '{group}00FF'))"
     creator = f"json_extract_string(i, '$.\"' || k || '\".Value[0]') = {quote(step.creator)}"
     blocks = f"list_filter({creators}, lambda k: coalesce({creator}, false))"
     found = f"list_transform({blocks}, lambda k: json_extract(i, '$.\"{group}' || substr(k, 7, 2) || '{step.element:02X}\"'))"

@@ -248,6 +248,13 @@ def test_an_element_that_comes_twice_counts_as_its_last(tmp_path: Path) -> None:
     assert [(tag, head.root.source.read(a, b)[-2:]) for tag, a, b in head.root.repeated()] == [(0x00100020, b"1 ")]
 
 
+def test_an_element_that_comes_again_and_again_costs_no_more_than_its_bytes(tmp_path: Path) -> None:
+    many = 20_000  # a look at each for each of them would take minutes, and so many steps into the depth are refused
+    head = header(tmp_path / "a.dcm", [*basics(), *[text(0x00100020, "LO", "1")] * many, text(0x00100020, "LO", "2")])
+    assert len(head.root.repeated()) == many
+    assert head.text("PatientID") == "2"
+
+
 BROKEN: list[tuple[str, bytes, str]] = [
     ("empty", b"", '"DICM" does not stand at byte 128'),
     ("text", b"hello" * 100, '"DICM" does not stand at byte 128'),

@@ -193,6 +193,13 @@ def plain(head: Header) -> bytes:
     return head.plain.read(0, head.plain.length)
 
 
+@pytest.mark.parametrize("tag", [0x00080016, 0x00080018])
+def test_an_instance_that_would_be_left_without_its_uids_is_held(tmp_path: Path, tag: int) -> None:
+    wrong = [text(tag, "PN", "1.2.3") if e.tag == tag else e for e in basics()]  # a name: it goes
+    with pytest.raises(Hold, match=r"The data set has no SOP .* UID to go on with"):
+        hide(header(tmp_path / "in.dcm", [*wrong, text(0x00100020, "LO", "1")], EXPLICIT))
+
+
 @pytest.mark.parametrize("syntax", [EXPLICIT, BIG])
 def test_what_hides_in_broken_structure_goes_or_is_held(tmp_path: Path, syntax: str) -> None:
     twice = [*basics(), text(0x00080060, "CS", "CANARY"), text(0x00080060, "CS", "CT"), text(0x00100020, "LO", "1")]
