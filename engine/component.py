@@ -20,8 +20,8 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 from pydantic_core import CoreSchema, core_schema
 
 __all__ = [
-    "AETitle", "Component", "ConfigModel", "Date", "Member", "Moment", "Name", "import_kinds", "import_site_kinds", "kinds", "rebuild",
-    "uses_families",
+    "AETitle", "Component", "ConfigModel", "Date", "Member", "Moment", "Name", "import_kinds", "import_site_kinds", "kinds",
+    "rebuild", "uses_families",
 ]
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")

@@ -20,7 +20,8 @@ var_samp variance wavg weighted_avg
 _WINDOWS = "cume_dist dense_rank fill first_value lag last_value lead nth_value ntile percent_rank rank rank_dense row_number"
 _TEXT = """
 ascii bin bit_length char_length character_length chr concat concat_ws contains ends_with from_base64 from_hex hash hex
-ilike_escape instr lcase left length like_escape lower ltrim md5 nfc_normalize not_ilike_escape not_like_escape octet_length ord overlay
+ilike_escape instr lcase left length like_escape lower ltrim md5 nfc_normalize not_ilike_escape not_like_escape octet_length ord
+overlay
 position prefix regexp_escape regexp_extract regexp_extract_all regexp_full_match regexp_matches regexp_replace
 regexp_split_to_array regexp_split_to_table replace reverse right rtrim sha1 sha256 split split_part starts_with str_split
 str_split_regex string_split string_split_regex string_to_array strip_accents strlen strpos substr substring suffix to_base64
