@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import threading
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
 
