@@ -16,14 +16,14 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from engine.described import Described
 
 __all__ = [
-    "AETitle", "Component", "ConfigModel", "Date", "Member", "Moment", "Name", "import_kinds", "import_site_kinds", "kinds",
-    "rebuild", "uses_families",
+    "AETitle", "Component", "ConfigModel", "Date", "HostName", "Member", "Moment", "Name", "import_kinds", "import_site_kinds",
+    "kinds", "rebuild", "uses_families",
 ]
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -62,6 +62,19 @@ Name = Annotated[
     ),
 ]
 """How things are called: rules, folders of the spool and pages use it, so it is plain."""
+
+def _host(value: str) -> str:
+    try:
+        value.encode("idna")
+    except UnicodeError as e:
+        raise ValueError("This is not a name that a machine can have.") from e
+    return value
+
+
+HostName = Annotated[
+    str, Field(min_length=1, max_length=253, pattern=r"^[^\s.]{1,63}(\.[^\s.]{1,63})*\.?$"), AfterValidator(_host)
+]
+"""A machine's name or address. What no name can be (a part of more than 63 characters) would fail at each use of it."""
 
 AETitle = Annotated[
     str,

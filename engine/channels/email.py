@@ -13,6 +13,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from engine.channels.base import Channel, Message
+from engine.component import HostName
 from engine.connection.tls import TlsClient
 from engine.errors import Permanent, Retry
 from engine.security.outward import Outward
@@ -33,7 +34,7 @@ class Email(Channel):
     label: ClassVar[str] = "E-mail"
     tried_by: ClassVar[str] = "e-mail"
     kind: Literal["email"] = "email"
-    host: str = Field(min_length=1, max_length=253, examples=["mail.hospital.example"])
+    host: HostName = Field(examples=["mail.hospital.example"])
     """The mail server."""
     port: int = Field(default=587, ge=1, le=65535)
     """Its port: 587 with STARTTLS, 465 with TLS from the beginning, 25 without."""

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from engine.component import HostName
 from engine.crosswalk.base import CrosswalkSource, Key, Row, away, need_columns
 from engine.errors import Hold, Retry
 from engine.model import Tick
@@ -36,7 +37,7 @@ class SqlSource(CrosswalkSource):
     open_quote: ClassVar[str] = '"'
     close_quote: ClassVar[str] = '"'
 
-    host: str = Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9:._-]+$", examples=["db.example.org"])
+    host: HostName = Field(pattern=r"^[A-Za-z0-9:._-]+$", examples=["db.example.org"])
     """The server's name or address."""
     database: str = Field(min_length=1, max_length=128, examples=["research"])
     """The database on it."""

@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from engine.component import AETitle
+from engine.component import AETitle, HostName
 from engine.connection.tls import TlsClient, secured, shown_until
 from engine.destinations._commitment import Committer, StorageCommitment, ask_whether_offered
 from engine.destinations._dimse_sender import DimseSender
@@ -39,7 +39,7 @@ class Dimse(Destination):
     label: ClassVar[str] = "DICOM node (C-STORE)"
     kind: Literal["dimse"] = "dimse"
 
-    host: str = Field(min_length=1, max_length=253, examples=["127.0.0.1", "pacs.example.org"])
+    host: HostName = Field(examples=["127.0.0.1", "pacs.example.org"])
     """The peer's name or address."""
     port: int = Field(ge=1, le=65535, examples=[11113])
     """The TCP port that the peer listens on."""

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from engine.component import ConfigModel, Date, Name
 
@@ -37,7 +37,9 @@ def _clock(value: Any) -> Any:
     return f"{int(match[1]):02d}:{match[2]}"
 
 
-Clock = Annotated[str, BeforeValidator(_clock), Field(examples=["07:00"])]
+_AS_NUMBER = {"type": "integer", "minimum": 0, "maximum": _FULL_DAY, "description": "Minutes, as YAML 1.1 reads 18:30."}
+_SCHEMA = WithJsonSchema({"anyOf": [{"type": "string"}, _AS_NUMBER]})
+Clock = Annotated[str, BeforeValidator(_clock), _SCHEMA, Field(examples=["07:00"])]
 
 
 def _minutes(clock: str) -> int:

@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from engine.component import AETitle
+from engine.component import AETitle, HostName
 from engine.connection.tls import TlsServer, secured
 from engine.dicom.file_meta import IMPLEMENTATION_VERSION_NAME
 from engine.dicom.network.pdu import ProtocolError
@@ -42,7 +42,7 @@ class DimseListener(Source):
 
     ae_title: AETitle = "AXIOM"
     """What peers call it: its own Application Entity title."""
-    host: str = Field(default="127.0.0.1", min_length=1, max_length=253, examples=["127.0.0.1", "::"])
+    host: HostName = Field(default="127.0.0.1", examples=["127.0.0.1", "::"])
     """The address to listen on: 127.0.0.1 is this machine alone, 0.0.0.0 every IPv4 address, :: every address."""
     port: int = Field(default=11112, ge=1, le=65535, examples=[11112])
     """The TCP port to listen on; below 1024 needs root."""

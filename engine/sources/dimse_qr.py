@@ -16,7 +16,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
-from engine.component import AETitle
+from engine.component import AETitle, HostName
 from engine.connection.probe import NotApplicable, Step, try_steps
 from engine.connection.tls import TlsClient, secured, shown_until
 from engine.dicom.charset import encodings
@@ -52,7 +52,7 @@ class DimseQr(QuerySource):
     label: ClassVar[str] = "DICOM archive (query and retrieve)"
     kind: Literal["dimse_qr"] = "dimse_qr"
 
-    host: str = Field(min_length=1, max_length=253, examples=["127.0.0.1", "pacs.example.org"])
+    host: HostName = Field(examples=["127.0.0.1", "pacs.example.org"])
     """The archive's name or address."""
     port: int = Field(ge=1, le=65535, examples=[104, 11112])
     """The TCP port that it listens on."""

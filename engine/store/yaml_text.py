@@ -115,7 +115,11 @@ class _Reader:
             if node.tag != "tag:yaml.org,2002:seq":
                 raise _at(node, f"the tag {node.tag} is not known here")
             return [self.value(item, (*place, self._item(item, i)), within) for i, item in enumerate(node.value)]
-        return self._loader.construct_object(node)
+        try:
+            return self._loader.construct_object(node)
+        except (ValueError, LookupError, AttributeError) as e:  # what PyYAML lets through of a tag that does not fit its value
+            kind = node.tag.rpartition(":")[2]
+            raise _at(node, f"this value cannot be read as {kind}, or is too long for it") from e
 
     def _mapping(self, node: yaml.MappingNode, place: Place, inside: tuple[int, ...]) -> dict[str, Any]:
         if node.tag != "tag:yaml.org,2002:map":

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import threading
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
 
@@ -213,3 +213,21 @@ def test_a_new_kind_appears_everywhere_without_another_edit(site: Site) -> None:
         del component._registry["destination"]["pigeon"]
         component._state["dirty"] = True
         component.rebuild()
+
+
+@pytest.mark.parametrize(
+    ("family", "item"),
+    [
+        ("destinations", {"kind": "dimse", "ae_title": "PACS", "port": 104}),
+        ("sources", {"kind": "dimse_qr", "ae_title": "PACS", "port": 104}),
+        ("sources", {"kind": "dimse_listener", "port": 11119}),
+        ("channels", {"kind": "email", "sender": "a@example.org", "to": ["b@example.org"]}),
+        ("crosswalk_sources", {"kind": "mysql", "user": "a", "database": "b", "table": "c"}),
+    ],
+)
+@pytest.mark.parametrize("host", ["a" * 64, "pacs..example", "two words", "\u00e9" * 60])
+def test_a_host_that_no_machine_can_have_is_refused_beside_its_field(
+    site: Site, family: str, item: dict[str, Any], host: str
+) -> None:
+    answer = site.signed_in().post(f"/{family}/validate", json=item | {"name": "x", "host": host})
+    assert ["host"] in [p["loc"][-1:] for p in answer.json()["problems"]], answer.text

@@ -65,6 +65,9 @@ def test_words_stay_words() -> None:
         ("\tb: 1\n", "line 1"),
         ("a: \x00", "not YAML"),
         ("a: 1\n---\nb: 2\n", "document"),
+        ("b: 1\na: " + "1" * 5000, "line 2, column 4: This is not YAML: this value cannot be read as int"),
+        ("a: !!bool maybe", "cannot be read as bool"),
+        ("a: !!timestamp soon", "cannot be read as timestamp"),
     ],
 )
 def test_what_is_no_configuration_is_refused_with_its_line(text: str, words: str) -> None:

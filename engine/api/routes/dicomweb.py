@@ -159,11 +159,11 @@ def _prefers_xml(accept: str) -> bool:
     "/dicomweb/studies", summary="Search (QIDO-RS): there is none, as the answer says", status_code=404, responses=_NONE
 )
 @router.get(
-    "/dicomweb/studies/{rest}", summary="Retrieve (WADO-RS): there is none, as the answer says", status_code=404,
+    "/dicomweb/studies/{study}", summary="Retrieve (WADO-RS): there is none, as the answer says", status_code=404,
     responses=_NONE,
 )  # fmt: skip
 @router.get("/dicomweb/{rest:path}", include_in_schema=False)
-def no_archive(rest: str = "") -> None:
+def no_archive(rest: str = "", study: str = "") -> None:
     raise Missing(
         "Axiom Flow is a router, not an archive: it takes instances (POST /api/v1/dicomweb/studies) and passes them on. "
         "Search and retrieve (QIDO-RS, WADO-RS) where they were sent to."
