@@ -82,8 +82,8 @@ class Outward:
         if meant in METADATA or meant.is_loopback or meant.is_link_local or meant.is_unspecified or _no_peer(meant):
             where = str(meant) if str(meant) == host else f"{host} ({meant})"
             raise Permanent(
-                f"{where} is an address of this machine or its cloud, and is not asked. If it is meant, name it in "
-                "AXIOM_ALLOWED_HOSTS."
+                f"{where} is an address of this machine or its cloud, and is not asked. If it is meant, start with "
+                f"AXIOM_ALLOWED_HOSTS={meant} (several parted by commas)."
             )
 
 
