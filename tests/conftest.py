@@ -10,7 +10,7 @@ import pytest
 
 from engine.security.outward import use_outward
 from tests import peers
-from tests.running import PEERS, Axiom, running_axiom
+from tests.running import KNOWN, PEERS, Axiom, running_axiom
 
 __all__: list[str] = []
 
@@ -22,13 +22,18 @@ use_outward(PEERS)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A failure beside a running Axiom Flow tells what that said, and what waits in it."""
+    """A failure, of a fixture too, tells how busy the machine was, what each Axiom Flow that the test knows said, what
+    waits in it, and what the peers in the test's own folder said."""
     report = yield
-    if report.when == "call" and report.failed:
-        for running in getattr(item, "funcargs", {}).values():
-            if isinstance(running, Axiom):
-                waiting = sorted(str(f.relative_to(running.home)) for f in (running.home / "spool/outbox").rglob("*"))
-                report.sections.append((f"logs of {running.home}", f"{running.logs()}\noutbox: {waiting}"))
+    if report.failed:
+        report.sections.append(("machine", f"load {os.getloadavg()} on {os.cpu_count()} processors"))
+        for axiom in [axiom for axiom in KNOWN if axiom.starts]:
+            words = f"{axiom.output[-3000:]}\n{axiom.logs()}\nspool: {axiom.waiting()}"
+            report.sections.append((f"logs of {axiom.home}", words))
+        folder = getattr(item, "funcargs", {}).get("tmp_path")
+        for log in sorted(Path(folder).glob("**/*.log"))[:20] if folder else ():
+            if not any(log.is_relative_to(axiom.home) for axiom in KNOWN):
+                report.sections.append((f"{log}", log.read_text(errors="replace")[-3000:]))
     return report
 
 

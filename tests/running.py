@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,12 +19,14 @@ import psutil
 from engine.process import Child
 from tests.peers import free_port, process_family, wait_until
 
-__all__ = ["PEERS", "ROOT", "Axiom", "running_axiom"]
+__all__ = ["KNOWN", "PEERS", "ROOT", "Axiom", "running_axiom"]
 
 PEERS = "127.0.0.0/8,::1"
 """Tests' peers stand on this machine, which is refused to sources and destinations by URL unless the setting names it."""
 ROOT = Path(__file__).resolve().parent.parent
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+KNOWN: weakref.WeakSet[Axiom] = weakref.WeakSet()
+"""Those that a test or a fixture holds: what they said belongs to the report of a failure."""
 
 
 class Axiom:
@@ -48,6 +51,7 @@ class Axiom:
         }
         self.process: Child | None = None
         self.starts = 0
+        KNOWN.add(self)
 
     @property
     def api(self) -> str:
@@ -171,7 +175,12 @@ class Axiom:
     def logs(self) -> str:
         """The ends of all children's logs, for an assertion's message."""
         files = sorted((self.home / "logs").glob("*.log"))
-        return "\n".join(f"--- {f.name}\n{f.read_text(errors='replace')[-1500:]}" for f in files)
+        return "\n".join(f"--- {f.name}\n{f.read_text(errors='replace')[-3000:]}" for f in files)
+
+    def waiting(self) -> list[str]:
+        """What stands in the spool between reception and delivery."""
+        stages = ("receiving", "ready", "routed", "outbox", "dead", "held")
+        return sorted(str(f.relative_to(self.home)) for s in stages for f in (self.home / "spool" / s).rglob("*"))[:200]
 
 
 @contextmanager

@@ -73,8 +73,7 @@ def _valkey(axiom: Axiom) -> int:
 
 
 def test_doctor_says_that_all_is_well(running: Axiom):
-    done = running.cli("doctor")
-    assert "All is well." in done.stdout, done.stdout
+    wait_until(lambda: "All is well." in running.cli("doctor", check=False).stdout, what="all is well")
     findings = running.json("doctor")
     assert {"home", "disk", "store", "Redis", "engine", "listener modalities", "API", "workbench", "clock"} <= {
         f["what"] for f in findings
@@ -82,8 +81,10 @@ def test_doctor_says_that_all_is_well(running: Axiom):
 
 
 def test_status_shows_the_listener(running: Axiom):
-    status = running.json("status")
-    assert [(x["name"], x["state"]) for x in status["listeners"]] == [("modalities", "listening")]
+    def shown() -> list[tuple[str, str]]:
+        return [(x["name"], x["state"]) for x in running.json("status")["listeners"]]
+
+    wait_until(lambda: shown() == [("modalities", "listening")], what="the listener's own word, which may be late")
     assert str(running.dimse_port) in running.cli("status").stdout
 
 
@@ -122,6 +123,11 @@ def test_inject_admin_lets_somebody_back_in(running: Axiom):
     assert _post(f"{running.api}/api/v1/auth/login", given)["user"]["role"] == "Admin"
 
 
+def _all_gone(family: list[int]) -> None:
+    """None is left. A process that was killed with its parent is seen for a moment longer on a busy machine."""
+    wait_until(lambda: not [pid for pid in family if pid_alive(pid)], what="that no process is left")
+
+
 @pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM])
 def test_it_ends_in_order_and_leaves_nothing(tmp_path: Path, sig: signal.Signals):
     axiom = Axiom(tmp_path / "home")
@@ -130,7 +136,7 @@ def test_it_ends_in_order_and_leaves_nothing(tmp_path: Path, sig: signal.Signals
     assert len(family) >= 8
     assert axiom.stop(sig) == 0
     assert "Nothing is running any more." in axiom.output
-    assert not [pid for pid in family if pid_alive(pid)]
+    _all_gone(family)
     assert not axiom.home.joinpath("run", "valkey.sock").exists()
 
 
@@ -141,7 +147,7 @@ def test_it_can_be_ended_while_it_starts(tmp_path: Path):
     family = axiom.family()
     assert axiom.stop(signal.SIGINT) == 0
     assert "ready" not in axiom.output
-    assert not [pid for pid in family if pid_alive(pid)]
+    _all_gone(family)
 
 
 def test_a_killed_parent_takes_all_down_and_the_next_start_works_on_what_is_left(tmp_path: Path):
@@ -153,13 +159,13 @@ def test_a_killed_parent_takes_all_down_and_the_next_start_works_on_what_is_left
     axiom.kill()
     axiom.up()
     try:
-        assert not [pid for pid in family if pid_alive(pid)], "of the first start"
+        _all_gone(family)
         assert echoscu(axiom.dimse_port)
         assert "admin with" not in axiom.output
         wait_until(lambda: axiom.cli("doctor", check=False).returncode == 0, 60, "all is well again")
         family = axiom.family()
         axiom.kill()
-        wait_until(lambda: not [pid for pid in family if pid_alive(pid)], 40, "that no process is left")
+        _all_gone(family)
     finally:
         if axiom.process is not None and axiom.process.state == "running":
             axiom.stop()

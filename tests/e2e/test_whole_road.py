@@ -134,8 +134,14 @@ def test_what_was_received_was_delivered_once_and_only_changed_where_told(
         "history",
     )
     assert Counter(r["outcome"] for r in rows) == {"routed": received}
-    confirmed = axiom.history("select destination, count(*) n from deliveries where outcome = 'confirmed' group by all")
-    assert {r["destination"]: r["n"] for r in confirmed} == {"pacs": received, "folder": received, "plain": received}
+
+    def confirmed() -> dict[str, int]:
+        sql = "select destination, count(*) n from deliveries where outcome = 'confirmed' group by all"
+        return {r["destination"]: r["n"] for r in axiom.history(sql)}
+
+    everywhere = {"pacs": received, "folder": received, "plain": received}
+    wait_until(lambda: sum(confirmed().values()) >= sum(everywhere.values()), what="history of the deliveries")
+    assert confirmed() == everywhere
 
     kept = {p: data_set_bytes(p) for p in (axiom.home / "spool" / "kept").glob("*/*.dcm")}
     as_received = set(kept.values())

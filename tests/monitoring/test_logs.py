@@ -29,7 +29,8 @@ def lines_of(axiom: Axiom, *names: str) -> list[dict[str, Any]]:
     found = []
     for file in sorted((axiom.home / "logs").glob("*.log")):
         if any(file.name.startswith(n) for n in names):
-            found += [json.loads(line) for line in file.read_text().splitlines()]
+            whole, _, _ = file.read_text().rpartition("\n")  # the last one may be half written
+            found += [json.loads(line) for line in whole.splitlines()]
     return found
 
 
@@ -63,9 +64,15 @@ rulesets: [{{name: main, priority: 1, rules: [{{name: all, priority: 1, destinat
     assert "ALERT full since " in running.cli("status").stdout
 
     batch = told["details"]["batch"]
+
+    def of_batch() -> list[dict[str, Any]]:
+        mine = [line for line in lines_of(running, "listener", "route", "deliver") if line.get("batch") == batch]
+        return sorted(mine, key=lambda line: line["timestamp"])
+
+    wait_until(lambda: any("delivery" in line for line in of_batch()), what="the line of the delivery")
+    mine = of_batch()
     everything = lines_of(running, "")  # Streamlit's and Valkey's own lines among them
     assert {"api", "valkey", "workbench"} <= {line["process"] for line in everything}
-    mine = sorted((line for line in everything if line.get("batch") == batch), key=lambda line: line["timestamp"])
     assert [("association" in line, "delivery" in line) for line in mine] == [(True, False), (False, False), (False, True)]
     association = mine[0]["association"]
     assert any("1 instances" in x["event"] for x in everything if x.get("association") == association)

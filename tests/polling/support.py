@@ -94,6 +94,9 @@ class Faulty:
         """(a pattern of paths, what is said instead, how often); with `cut`, the real answer is cut there."""
         self.without: set[str] = set()
         """Parameters that the server does not know."""
+        self.waiting = ""
+        """A value of a parameter: who asks with it gets no answer until `let_go` is set."""
+        self.let_go = threading.Event()
         self._behind = behind
         self._client = httpx.Client(timeout=60, trust_env=False)
 
@@ -102,6 +105,8 @@ class Faulty:
 
     def answer(self, asked: Asked) -> Answer:
         self.asked.append(asked)
+        if self.waiting and [self.waiting] in asked.query.values():
+            assert self.let_go.wait(120)
         fault = next((f for f in self.faults if re.search(f[0], asked.path)), None)
         if fault is not None:
             at = self.faults.index(fault)

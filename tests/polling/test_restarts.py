@@ -19,7 +19,7 @@ import pytest
 
 from engine.process import Child
 from tests.peers import free_port, need, wait_until
-from tests.polling.support import Site, dicomweb, instance, put, study_uid, sums
+from tests.polling.support import Faulty, Site, dicomweb, instance, put, study_uid, sums
 from tests.running import ROOT
 
 
@@ -118,15 +118,17 @@ def test_a_server_killed_in_the_middle_is_said_and_waited_for(site: Site, tmp_pa
         orthanc.kill()
 
 
-def test_a_back_fill_goes_on_where_it_was_killed(home: Path, pacs: str) -> None:
+def test_a_back_fill_goes_on_where_it_was_killed(home: Path, pacs: str, faulty: Faulty) -> None:
     days = [date(2026, 1, 1) + timedelta(days=n) for n in range(12)]
     put(pacs, (instance(10 * n + k, date=f"{day:%Y%m%d}") for n, day in enumerate(days) for k in (1, 2, 3)))
     site = Site(home)
-    site.configure(dicomweb(pacs, poll_seconds=0))
+    site.configure(dicomweb(faulty.url, poll_seconds=0))
+    faulty.waiting = f"{days[6]:%Y%m%d}"  # so that it cannot be done before it is killed
     one = site.backfills.create("pacs", days[0], days[-1], who="test", now=datetime.now(UTC))
     with Worker(home):
         wait_until(lambda: site.backfills.get(one.id).next_day > days[3], 60, "the fourth day")
     assert site.backfills.get(one.id).state == "running"
+    faulty.let_go.set()
     site.context.spool.adopt_orphans()
     site.poll()
     done = site.backfills.get(one.id)

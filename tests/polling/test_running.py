@@ -42,6 +42,7 @@ def test_polled_studies_go_through_the_rules(polling: Axiom, pacs: str) -> None:
     sent += put(pacs, (instance(study, date="20260107") for study in (4, 5)))
     wait_until(lambda: len(list(folder.glob("*.dcm"))) == 8, 60, "two more")
     assert sums(sorted(folder.glob("*.dcm"))) == sums(sent)
+    wait_until(lambda: axiom.json("poll", "list")[0]["fetched"] == 5, what="the poller to have booked what it fetched")
     [poller] = axiom.json("poll", "list")
     assert (poller["fetched"], poller["failed"]) == (5, 0)
     told = axiom.json("backfill", "archive", "--from", "2026-01-01", "--to", "2026-01-10", "--again", "--wait")
