@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 __all__ = [
     "Association", "AwaitedMove", "Change", "Commitment", "CommitmentReport", "Commitments", "Gather", "Incoming", "Intake",
-    "OpenBatch", "Outcome", "Receipt", "Report", "Tick", "Verdict",
+    "OpenBatch", "Outcome", "Receipt", "Report", "ReportOne", "Tick", "Verdict",
 ]
 
 
@@ -223,5 +223,12 @@ class Receipt:
     """Bytes sent."""
 
 
-Report = Callable[[Receipt], None]
-"""Called by a destination as soon as an instance's fate is known: that line in the ledger is what survives a crash."""
+ReportOne = Callable[[Receipt], None]
+"""A `Report` for those that speak of one instance at a time."""
+
+
+class Report(Protocol):
+    """Called by a destination as soon as an instance's fate is known: that line in the ledger is what survives a crash."""
+
+    def __call__(self, receipt: Receipt, /, *together: Receipt) -> None:
+        """`together`: those that fare alike, as the images of one archive; a crash keeps all of them or none."""

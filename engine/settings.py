@@ -18,6 +18,8 @@ from engine.described import Described
 
 __all__ = ["Settings"]
 
+_LEAST_FREE_MB = 16
+
 
 class Settings(BaseSettings, Described):
     """Every variable of the environment that Axiom Flow reads (`AXIOM_HOME`, `AXIOM_API_PORT`, ...)."""
@@ -86,7 +88,8 @@ class Settings(BaseSettings, Described):
     keep_unmatched_days: float = Field(7.0, ge=0)
     """How long instances that no rule matched are kept for a replay."""
     min_free_mb: int = Field(1024, ge=0)
-    """Watermark: below this much free disk, receiving stops with A700 / 507."""
+    """Watermark: below this much free disk, receiving stops with A700 / 507. Never below 16: that much stays for ledgers,
+    routing and delivery, without which what was acknowledged could not leave a full disk."""
     tls_certificate: str = ""
     """Where the certificate of the API and the workbench is, as `file:`, `env:` or `gcp-sm:` (the workbench: `file:` alone);
     empty: plain HTTP, for a proxy that speaks TLS in front."""
@@ -104,6 +107,11 @@ class Settings(BaseSettings, Described):
     """`console` for people, `json` for collectors."""
     log_level: str = Field("INFO", pattern="^(?i:debug|info|warning|error)$")
     """`DEBUG`, `INFO`, `WARNING` or `ERROR`."""
+
+    @property
+    def min_free_bytes(self) -> int:
+        """The watermark as it holds, with the room that no setting takes away."""
+        return max(self.min_free_mb, _LEAST_FREE_MB) << 20
 
     @property
     def spool(self) -> Path:

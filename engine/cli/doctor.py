@@ -107,7 +107,7 @@ def _home(now: Settings) -> Finding:
 
 def _disk(now: Settings) -> Finding:
     usage = shutil.disk_usage(now.home)
-    free, least = usage.free >> 20, now.min_free_mb
+    free, least = usage.free >> 20, now.min_free_bytes >> 20
     words = f"{free:,} MB free of {usage.total >> 20:,}"
     if free < least:
         return Finding("disk", False, f"{words}: below {least} MB (AXIOM_MIN_FREE_MB), so nothing is received")

@@ -62,7 +62,12 @@ def send_files(
         sent.append(file)
     peer = Dimse(name="peer", host=host, port=port, ae_title=called_ae, calling_ae_title=calling_ae)
     if outgoing:
-        peer.deliver(outgoing, lambda receipt: report(sent[receipt.index], receipt), stop or threading.Event())
+
+        def tell(*receipts: Receipt) -> None:
+            for receipt in receipts:
+                report(sent[receipt.index], receipt)
+
+        peer.deliver(outgoing, tell, stop or threading.Event())
     return refused
 
 

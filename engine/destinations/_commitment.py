@@ -23,7 +23,7 @@ from engine.dicom.network.requestor import Peer
 from engine.dicom.network.status import code_of, outcome_of, status_words
 from engine.dicom.network.wire import ConnectionLost
 from engine.errors import Permanent, Retry
-from engine.model import Commitment, CommitmentReport, Commitments, Outcome, Receipt, Report
+from engine.model import Commitment, CommitmentReport, Commitments, Outcome, Receipt, Report, ReportOne
 
 __all__ = ["Committer", "StorageCommitment", "ask_whether_offered"]
 
@@ -57,7 +57,7 @@ class Committer:
         peer: Peer,
         destination: str,
         commitments: Commitments,
-        send: Callable[[Sequence[Outgoing], Report], None],
+        send: Callable[[Sequence[Outgoing], ReportOne], None],
         stop: threading.Event,
     ) -> None:
         self._settings = settings

@@ -18,7 +18,7 @@ from engine.dicom.network.uids import is_uid, uid_name
 from engine.dicom.network.wire import ConnectionLost
 from engine.dicom.pixels import CannotConvert
 from engine.errors import Retry
-from engine.model import Outcome, Receipt, Report
+from engine.model import Outcome, Receipt, ReportOne
 
 __all__ = ["DimseSender"]
 
@@ -30,7 +30,7 @@ _GIVE_UP_AFTER = 10  # "try later" answers in a row: the peer is full, so spare 
 class DimseSender:
     """Sends to one peer; `send` as `Destination.deliver` does, with its errors."""
 
-    def __init__(self, peer: Peer, policy: TransferSyntaxPolicy, report: Report, stop: threading.Event) -> None:
+    def __init__(self, peer: Peer, policy: TransferSyntaxPolicy, report: ReportOne, stop: threading.Event) -> None:
         self._peer = peer
         self._policy = policy
         self._report = report

@@ -20,7 +20,7 @@ from engine.destinations._store_response import Failed, Stored, StoreResponse, p
 from engine.destinations.base import Outgoing
 from engine.dicom.network.status import code_of, outcome_of, status_words
 from engine.errors import Permanent, Retry
-from engine.model import Outcome, Receipt, Report
+from engine.model import Outcome, Receipt, ReportOne
 
 __all__ = ["DUPLICATE", "TRANSFER_SYNTAX", "Judge", "Limits", "StowSender", "by_reason", "empty_request"]
 
@@ -54,7 +54,7 @@ class Limits(NamedTuple):
 class StowSender:
     """One delivery over one client. `judge` decides what a Failure Reason means."""
 
-    def __init__(self, client: HttpClient, limits: Limits, report: Report, stop: threading.Event, judge: Judge) -> None:
+    def __init__(self, client: HttpClient, limits: Limits, report: ReportOne, stop: threading.Event, judge: Judge) -> None:
         self._client = client
         self._limits = limits
         self._report = report

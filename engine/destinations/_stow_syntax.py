@@ -20,7 +20,7 @@ from engine.dicom.convert import converted, has_pixel_data
 from engine.dicom.network.status import code_of
 from engine.dicom.network.uids import uid_name
 from engine.dicom.pixels import CannotConvert
-from engine.model import Outcome, Receipt, Report
+from engine.model import Outcome, Receipt, ReportOne
 
 __all__ = ["RewritingSender"]
 
@@ -52,7 +52,7 @@ class _Way:
 class RewritingSender:
     """Sends by `sender` in what `policy` asks for. `report` hears of each image once, after its last way."""
 
-    def __init__(self, policy: TransferSyntaxPolicy, limits: Limits, report: Report, stop: threading.Event) -> None:
+    def __init__(self, policy: TransferSyntaxPolicy, limits: Limits, report: ReportOne, stop: threading.Event) -> None:
         self._policy = policy
         self._limits = limits
         self._report = report

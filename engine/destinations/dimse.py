@@ -28,7 +28,7 @@ from engine.dicom.network.store_scu import StoreScu
 from engine.dicom.network.uids import IMPLICIT_LITTLE_ENDIAN, VERIFICATION
 from engine.dicom.network.wire import ConnectionLost
 from engine.errors import Permanent, Retry
-from engine.model import Commitments, Report, Tick
+from engine.model import Commitments, Report, ReportOne, Tick
 
 __all__ = ["Dimse"]
 
@@ -73,8 +73,8 @@ class Dimse(Destination):
             self.deliver(outgoing, report, stop)
             return
 
-        def send(images: Sequence[Outgoing], withhold: Report) -> None:
-            self.deliver(images, withhold, stop)
+        def send(images: Sequence[Outgoing], withhold: ReportOne) -> None:
+            DimseSender(self._peer(), self.transfer_syntax, withhold, stop).send(images)
 
         settings = self.storage_commitment
         Committer(settings, self._peer(), self.name, commitments, send, stop).attempt(outgoing, report)

@@ -147,12 +147,12 @@ class Filesystem(Destination):
     def _deliver_some(self, tree: Tree, some: Iterable[_Unit], report: Report) -> bool:
         """Place each, make the folders durable once, and then report: also when the disk ends it in the middle. Whether
         there was anything."""
-        receipts: list[Receipt] = []
+        receipts: list[list[Receipt]] = []
         written: list[tuple[_Unit, Placed]] = []
         ended: Retry | None = None
         for unit in some:
             try:
-                receipts += self._deliver_unit(tree, unit, written)
+                receipts.append(self._deliver_unit(tree, unit, written))
                 if self.dicomdir and len(receipts) % _AT_ONCE == 0:
                     tree.sync()  # lets go of the folders, of which a study may have many
             except Retry as error:
@@ -168,8 +168,8 @@ class Filesystem(Destination):
                 receipts = self._list(tree, written, receipts)
         except OSError as error:
             raise Retry(*self._not_durable(error)) from error
-        for receipt in receipts:
-            report(receipt)
+        for of_one_file in receipts:
+            report(*of_one_file)
         if ended:
             raise ended
         return bool(receipts)
@@ -226,17 +226,23 @@ class Filesystem(Destination):
         """How many parts of a path come after the folder that the template says."""
         return _SET_DEPTH if self.dicomdir else 1
 
-    def _list(self, tree: Tree, written: Sequence[tuple[_Unit, Placed]], receipts: list[Receipt]) -> list[Receipt]:
+    def _list(
+        self, tree: Tree, written: Sequence[tuple[_Unit, Placed]], receipts: list[list[Receipt]]
+    ) -> list[list[Receipt]]:
         """Bring the DICOMDIR up to date, durably. The receipts, with words for what no directory can be told of."""
         root = _root(written[0][0])
         unlisted = {"/".join((*root, *one)) for one in renew(tree, root)}
         tree.sync()
         places = {str(self.root / name) for name in unlisted}
         words = "it is not in the DICOMDIR: its header cannot be read"
-        return [replace(r, words=f"{r.words}; {words}" if r.words else words) if r.location in places else r for r in receipts]
+        return [
+            [replace(r, words=f"{r.words}; {words}" if r.words else words) if r.location in places else r for r in of_one_file]
+            for of_one_file in receipts
+        ]
 
     def _deliver_unit(self, tree: Tree, unit: _Unit, written: list[tuple[_Unit, Placed]]) -> list[Receipt]:
-        """The receipts of its instances, which fare alike."""
+        """The receipts of its instances, which fare alike and are told of together: else a crash between them would have the
+        rest of an archive's images delivered again, in another archive."""
         begun = time.monotonic()
         try:
             placed = self._place(tree, unit)

@@ -125,11 +125,10 @@ def _attempt(
     left = {item.index for item in items}
     lock = threading.Lock()
 
-    def report(receipt: Receipt) -> None:
+    def report(receipt: Receipt, *together: Receipt) -> None:
         with lock:
-            ledger.receipt(receipt)
-            if receipt.outcome is not Outcome.RETRY:
-                left.discard(receipt.index)
+            ledger.receipt(receipt, *together)
+            left.difference_update(one.index for one in (receipt, *together) if one.outcome is not Outcome.RETRY)
 
     code, words, asked = "", "", None
     try:

@@ -73,7 +73,7 @@ def open_intake(spool: Spool, settings: Settings, wake: Wake) -> SpoolIntake:
         wake("route")
 
     return spool.intake(
-        max_instances=settings.batch_instances, min_free_bytes=settings.min_free_mb << 20, on_ready=ready
+        max_instances=settings.batch_instances, min_free_bytes=settings.min_free_bytes, on_ready=ready
     )
 
 

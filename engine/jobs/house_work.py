@@ -79,6 +79,6 @@ def _retire_batches(context: Context) -> None:
     spool.gatherings.forget_before(REMEMBERED_SECONDS)
     spool.seen.forget(REMEMBERED_SECONDS)
     # Delivered batches are only kept for convenience: they make room, oldest first, well above the watermark.
-    while shutil.disk_usage(spool.root).free < 2 * (settings.min_free_mb << 20):
+    while shutil.disk_usage(spool.root).free < 2 * settings.min_free_bytes:
         if not spool.retire("kept", 0, at_most=50):
             break

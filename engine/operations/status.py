@@ -33,7 +33,7 @@ def status(ops: Operations) -> dict[str, Any]:
     spool = ops.spool
     counts = {state: len(spool.batches(state)) for state in ("receiving", "ready", "routed", "kept", "held", "unmatched")}
     free = _free_bytes(spool.root)
-    watermark = ops.settings.min_free_mb << 20
+    watermark = ops.settings.min_free_bytes
     beat = _beat(ops.settings.run_dir / "engine.json")
     destinations = [_destination(ops, d) for d in live.configuration.destinations]
     known = {d["name"] for d in destinations}

@@ -151,7 +151,7 @@ class SpoolIntake:
         if free < self._min_free:
             raise OutOfSpace(
                 f"The spool has {free >> 20} MB free, below its watermark of {self._min_free >> 20} MB: "
-                "make room or lower AXIOM_MIN_FREE_MB; senders may try again."
+                "make room or lower AXIOM_MIN_FREE_MB (16 is the least); senders may try again."
             )
 
     def open(self, association: Association) -> SpoolBatch:

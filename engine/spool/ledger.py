@@ -1,8 +1,8 @@
 """One delivery's ledger: append-only JSON lines that say what became of each instance. Its lock is the right to deliver.
 
-Lines: `begin` (an attempt starts), `receipt` (an instance's fate), `end` (the attempt is over, and when the next is due),
-`told` (history knows of the attempts up to here), `revive` and `discard` (a person's word), `gathered` (the last one:
-another batch has taken the instances over). The state is their sum.
+Lines: `begin` (an attempt starts), `receipt` (an instance's fate, or that of several which fare alike), `end` (the attempt is
+over, and when the next is due), `told` (history knows of the attempts up to here), `revive` and `discard` (a person's word),
+`gathered` (the last one: another batch has taken the instances over). The state is their sum.
 """
 
 from __future__ import annotations
@@ -66,17 +66,10 @@ def _fold(state: LedgerState, line: dict[str, Any], indexes: list[int]) -> None:
             state.attempts.append(Attempt(line["a"], line["at"]))
             state.since_revived += 1
         case "receipt":
-            receipt = Receipt(**{**line["r"], "outcome": Outcome(line["r"]["outcome"])})
             if not state.attempts:
                 state.attempts.append(Attempt(1, line["at"]))
-            state.attempts[-1].receipts.append(receipt)
-            if receipt.outcome is Outcome.CONFIRMED:
-                state.confirmed.add(receipt.index)
-                state.refused.pop(receipt.index, None)
-            else:
-                state.last = receipt
-                if receipt.outcome is Outcome.REFUSED:
-                    state.refused[receipt.index] = receipt
+            for one in [line["r"], *line.get("with", ())]:
+                _fold_receipt(state, Receipt(**{**one, "outcome": Outcome(one["outcome"])}))
         case "end":
             if state.attempts:
                 state.attempts[-1].end = line
@@ -101,6 +94,17 @@ def _fold(state: LedgerState, line: dict[str, Any], indexes: list[int]) -> None:
                 if i not in state.confirmed and (line["all"] or i in state.refused):
                     state.discarded.add(i)
                     state.refused.pop(i, None)
+
+
+def _fold_receipt(state: LedgerState, receipt: Receipt) -> None:
+    state.attempts[-1].receipts.append(receipt)
+    if receipt.outcome is Outcome.CONFIRMED:
+        state.confirmed.add(receipt.index)
+        state.refused.pop(receipt.index, None)
+        return
+    state.last = receipt
+    if receipt.outcome is Outcome.REFUSED:
+        state.refused[receipt.index] = receipt
 
 
 def _parse(data: bytes, indexes: list[int]) -> LedgerState:
@@ -169,8 +173,9 @@ class Ledger:
     def begin(self, number: int) -> None:
         self._line({"t": "begin", "a": number, "pid": os.getpid()})
 
-    def receipt(self, receipt: Receipt) -> None:
-        self._line({"t": "receipt", "r": asdict(receipt)})
+    def receipt(self, receipt: Receipt, *together: Receipt) -> None:
+        """What became of an instance, or of several as one line, which a crash keeps whole or not at all."""
+        self._line({"t": "receipt", "r": asdict(receipt), "with": [asdict(one) for one in together]})
 
     def end(self, state: str, code: str = "", words: str = "", next_at: str = "") -> None:
         """The attempt is over: `done`, `retry` (when: `next_at`), `dead` (given up)."""

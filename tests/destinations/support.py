@@ -61,5 +61,5 @@ def deliver(
 ) -> list[Receipt]:
     """Deliver, and give the receipts in the order in which they came."""
     receipts: list[Receipt] = []
-    destination.deliver(outgoing, receipts.append, stop or threading.Event())
+    destination.deliver(outgoing, lambda *told: receipts.extend(told), stop or threading.Event())
     return receipts

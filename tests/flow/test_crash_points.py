@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -99,3 +100,45 @@ def check(road: Road, *, whole: bool, crashed: bool) -> None:
         assert ("second", "1.1", split(FILES["1.1"])) in contents  # plain: exactly as it came
         assert len(road.spool.batches("held")) == len(road.spool.batches("unmatched")) == 1
         assert Counter(r["outcome"] for r in instances) == {"routed": 2, "unmatched": 1, "held": 1}
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_cut_anywhere_in_a_delivery_of_archives_each_image_stands_in_one(
+    memory_path: Path, monkeypatch: pytest.MonkeyPatch, after: bool
+) -> None:
+    out = memory_path / "out"
+    archive = {"name": "archive", "kind": "filesystem", "path": str(out), "zip": True}
+    archive["template"] = "{PatientID}/{StudyInstanceUID}/{SOPInstanceUID}.dcm"
+    rule = {"name": "all", "priority": 1, "destinations": ["archive"]}
+    configuration = {"destinations": [archive], "rulesets": [{"name": "main", "priority": 1, "rules": [rule]}]}
+    files = [(f"1.{n}", instance(f"1.{n}", patient=f"P{n % 2}", pixels=8)) for n in range(4)]
+    fuse = Fuse(monkeypatch)
+    for n in range(1, 10_000):
+        home = memory_path / "home"
+        road = Road(home, configuration)
+        receive(road.spool, files)
+        road.route()
+        fuse.left, fuse.after = n, after
+        try:
+            road.deliver()
+            crashed = False
+        except CrashError:
+            crashed = True
+        finally:
+            fuse.left = None
+            fuse.end_process(road)
+        again = Road(home, configuration)
+        go(again)
+        found = {p.relative_to(out).as_posix(): zipfile.ZipFile(p).namelist() for p in out.rglob("*.zip")}
+        assert found == {
+            "P0/1.2.826.9.zip": ["1.0.dcm", "1.2.dcm"], "P1/1.2.826.9.zip": ["1.1.dcm", "1.3.dcm"],
+        }  # fmt: skip
+        told = again.rows("select distinct sop_instance_uid from deliveries where outcome = 'confirmed'")
+        assert len(told) == 4
+        assert again.spool.batches("routed") == []
+        shutil.rmtree(home)
+        shutil.rmtree(out)
+        if not crashed:
+            assert n > 20, "the fuse must have seen the delivery"
+            return
+    pytest.fail("the delivery never came to its end")

@@ -90,6 +90,6 @@ def _spool(parts: Parts) -> str:
         return "none on this node"
     if not os.access(spool, os.W_OK | os.X_OK):
         raise _NotReadyError("cannot be written")
-    if shutil.disk_usage(spool).free < parts.settings.min_free_mb << 20:
+    if shutil.disk_usage(spool).free < parts.settings.min_free_bytes:
         raise _NotReadyError("below the watermark: nothing is received")
     return "writable"
