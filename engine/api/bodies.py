@@ -1,4 +1,4 @@
-"""What requests carry: JSON objects that the engine's own models judge, and `If-Match`."""
+"""What requests carry: JSON objects that the engine's own models judge, numbers in addresses, and `If-Match`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,33 @@ import re
 from typing import Annotated, Any
 
 from fastapi import Header, Request
+from pydantic import BeforeValidator
 
 from engine.errors import Invalid, Problem
 
-__all__ = ["etag", "expected_revision", "read_object", "refuse_half_characters"]
+__all__ = ["Flag", "Whole", "etag", "expected_revision", "read_object", "refuse_half_characters"]
+
+
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, str) and not _WHOLE.fullmatch(value):
+        raise ValueError("Write a whole number, in digits alone.")
+    return value
+
+
+def _flag(value: Any) -> Any:
+    if isinstance(value, str) and value not in ("true", "false"):
+        raise ValueError("Write true or false.")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+"""A number in a query or a path: `1.0`, `1_000` and ` 1` would be taken too, though the document says integer."""
+
+Flag = Annotated[bool, BeforeValidator(_flag)]
+"""A switch in a query: `true` or `false`, as the document says; not `on`, `y` or `1`."""
 
 
 async def read_object(request: Request) -> dict[str, Any]:

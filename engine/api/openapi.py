@@ -9,7 +9,7 @@ from fastapi.openapi.utils import get_openapi
 
 from engine import __version__
 from engine.api.access import ACCESS, Door, routes_of
-from engine.api.problems import PROBLEM_JSON, ProblemOut
+from engine.api.problems import PROBLEM_CONTENT, ProblemOut
 from engine.component import kinds, rebuild
 from engine.configuration import FAMILIES, Configuration
 from engine.security.roles import Permission
@@ -91,10 +91,9 @@ def _finish(operation: dict[str, Any], name: str, method: str) -> None:
         statuses.add("403")
     if name == "refresh":
         statuses.add("401")
-    answer = {PROBLEM_JSON: {"schema": {"$ref": f"{REF}Problem"}}}
     for status in sorted(statuses):
         if status == "422" or status not in operation["responses"]:  # FastAPI's own 422 is none of ours
-            operation["responses"][status] = {"description": ERRORS[status], "content": answer}
+            operation["responses"][status] = {"description": ERRORS[status], "content": PROBLEM_CONTENT}
     _examples(operation)
 
 

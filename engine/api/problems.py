@@ -30,9 +30,11 @@ from engine.errors import (
     Retry,
 )
 
-__all__ = ["PROBLEM_JSON", "PlaceOut", "ProblemOut", "handle_errors", "problem"]
+__all__ = ["PROBLEM_CONTENT", "PROBLEM_JSON", "PlaceOut", "ProblemOut", "handle_errors", "problem"]
 
 PROBLEM_JSON = "application/problem+json"
+PROBLEM_CONTENT: dict[str, Any] = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+"""What the document says of an answer that is an error."""
 
 _log = logging.getLogger(__name__)
 

@@ -27,8 +27,10 @@ def _check_template(text: str) -> str:
     return text
 
 
-TemplateText = Annotated[str, BeforeValidator(_as_text), AfterValidator(_check_template)]
-"""Text that may name tags, `{StudyDate}_{Modality}`. A number in YAML or JSON is taken as its text."""
+TemplateText = Annotated[
+    str, BeforeValidator(_as_text, json_schema_input_type=str | float), AfterValidator(_check_template)
+]
+"""Text that may name tags, `{StudyDate}_{Modality}`. A number in YAML or JSON is taken as its text, as the schema says."""
 
 
 def split_values(text: str, vr: str) -> tuple[str, ...]:

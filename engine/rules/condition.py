@@ -69,9 +69,14 @@ def _encodes(text: str) -> bool:
     return True
 
 
-ValueText = Annotated[str, BeforeValidator(_text_of), Field(max_length=10_240)]
+LONGEST = 10_240
+MOST = 10_000
+Written = Annotated[str, Field(max_length=LONGEST)] | float
+Several = Annotated[list[Written], Field(min_length=1, max_length=MOST)]
+"""What values may be written as, for the schema."""
+ValueText = Annotated[str, BeforeValidator(_text_of), Field(max_length=LONGEST)]
 _ONE = TypeAdapter(ValueText)
-_MANY = TypeAdapter(Annotated[list[ValueText], Field(min_length=1, max_length=10_000)])
+_MANY = TypeAdapter(Annotated[list[ValueText], Field(min_length=1, max_length=MOST)])
 
 
 def _one_or_many(value: Any, handler: Callable[[Any], Any]) -> Any:
@@ -83,13 +88,13 @@ def _one_or_many(value: Any, handler: Callable[[Any], Any]) -> Any:
 
 Value = Annotated[
     str | list[str] | None,
-    WrapValidator(_one_or_many),
+    WrapValidator(_one_or_many, json_schema_input_type=Written | Several | None),
     Field(
         description="What to compare with; a list for `in` and `not_in`; nothing for `exists` and `not_exists`.",
         examples=["CT", ["CT", "PT"]],
     ),
 ]
-IgnoreCase = Annotated[bool, Field(description="Take upper and lower case for the same; for texts.")]
+IgnoreCase = Annotated[bool, Field(strict=True, description="Take upper and lower case for the same; for texts.")]
 OpName = Literal[
     "eq", "ne", "gt", "ge", "lt", "le", "exists", "not_exists", "contains", "not_contains", "startswith", "endswith",
     "regex", "not_regex", "in", "not_in",

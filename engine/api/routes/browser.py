@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StrictInt
 
 from engine.api.access import GuardedRoute, Who
+from engine.api.bodies import Whole
 from engine.api.notes import note, veil
 from engine.api.parts import Here
-from engine.api.problems import ProblemOut, problem
+from engine.api.problems import PROBLEM_CONTENT, problem
 from engine.errors import Permanent, Retry
 from engine.operations.browser import TIMED_OUT
 
@@ -20,9 +21,9 @@ router = APIRouter(prefix="/api/v1", tags=["Data browser"], route_class=GuardedR
 
 Level = Literal["patient", "study", "series", "instance"]
 _PEER: dict[int | str, dict[str, Any]] = {
-    502: {"model": ProblemOut, "description": "The peer cannot be reached, or refuses: in its own words"},
-    503: {"model": ProblemOut, "description": "Too many questions to it have no answer yet"},
-    504: {"model": ProblemOut, "description": "The peer did not answer in time"},
+    502: {"content": PROBLEM_CONTENT, "description": "The peer cannot be reached, or refuses: in its own words"},
+    503: {"content": PROBLEM_CONTENT, "description": "Too many questions to it have no answer yet"},
+    504: {"content": PROBLEM_CONTENT, "description": "The peer did not answer in time"},
 }
 
 
@@ -35,9 +36,9 @@ class QueryBody(BaseModel):
     """Tag path -> what is sought: a value, `DOE*`, `20260101-20260131`, or relative dates (`-1d`, `-7d..`)."""
     fields: list[Annotated[str, Field(max_length=200)]] = Field(default=[], max_length=50, examples=[["InstitutionName"]])
     """Tag paths that are wanted besides the usual ones."""
-    limit: int = Field(100, ge=1, le=5000)
-    offset: int = Field(0, ge=0, le=1_000_000)
-    timeout: float = Field(30.0, gt=0, le=300)
+    limit: int = Field(100, ge=1, le=5000, strict=True)
+    offset: int = Field(0, ge=0, le=1_000_000, strict=True)
+    timeout: float = Field(30.0, gt=0, le=300, strict=True)
     """Seconds after which the answer is given up; what has come by then is given."""
 
 
@@ -48,7 +49,7 @@ class Item(BaseModel):
     study_instance_uid: str = Field("", max_length=64)
     series_instance_uid: str = Field("", max_length=64)
     sop_instance_uid: str = Field("", max_length=64)
-    instances: int | None = None
+    instances: StrictInt | None = None
     attributes: dict[str, dict[str, Any]] = Field(default={}, max_length=200)
 
 
@@ -92,7 +93,7 @@ def route_selected(request: Request, parts: Here, caller: Who, body: RouteBody) 
 
 
 @router.get("/data-browser/routes", summary="What was chosen to be fetched, the newest first")
-def selected_routes(parts: Here, limit: Annotated[int, Query(ge=1, le=500)] = 50) -> list[dict[str, Any]]:
+def selected_routes(parts: Here, limit: Annotated[Whole, Query(ge=1, le=500)] = 50) -> list[dict[str, Any]]:
     return parts.operations.selected_routes(limit)
 
 

@@ -9,7 +9,7 @@ from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field, StrictBool
 
 from engine.api.access import GuardedRoute, Who
-from engine.api.bodies import etag, expected_revision, refuse_half_characters
+from engine.api.bodies import Whole, etag, expected_revision, refuse_half_characters
 from engine.api.openapi import REF
 from engine.api.parts import Here
 from engine.errors import Invalid, Problem
@@ -28,7 +28,7 @@ DOCUMENT: dict[int | str, dict[str, Any]] = {
     }
 }
 Expected = Annotated[int | None, Depends(expected_revision)]
-Id = Annotated[int, Field(ge=0, le=2_000_000_000)]
+Id = Annotated[Whole, Field(ge=0, le=2_000_000_000)]
 
 
 class Text(BaseModel):
@@ -147,7 +147,7 @@ def validate_configuration(parts: Here, caller: Who, body: Text) -> Problems:
 @router.get("/revisions", summary="Saved states of the configuration, the newest first")
 def list_revisions(
     parts: Here,
-    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    limit: Annotated[Whole, Query(ge=1, le=500)] = 50,
     before: Annotated[Id | None, Query(description="Only older ones: the last `id` of the page before.")] = None,
 ) -> Revisions:
     live = parts.store.live_revision()

@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 
 from engine.api.access import GuardedRoute, Who
 from engine.api.parts import Here
-from engine.api.problems import PROBLEM_JSON, problem
+from engine.api.problems import PROBLEM_CONTENT, problem
 from engine.connection.multipart import MultipartError
 from engine.dicom.network.uids import is_uid
 from engine.dicom.store_response import StoreResponse
@@ -35,22 +35,26 @@ _log = logging.getLogger(__name__)
 
 _BINARY: Final = {"schema": {"type": "string", "format": "binary"}}
 _ANSWER: Final = {JSON: {"schema": {"type": "object"}}, XML: {"schema": {"type": "string"}}}
-_PROBLEM: Final = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}
 _DOCUMENTED: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "All instances are stored: `ReferencedSOPSequence` (0008,1199) names them", "content": _ANSWER},
     202: {
         "description": "Some are stored; `FailedSOPSequence` (0008,1198) and `OtherFailuresSequence` (0008,119A) name the rest, "
         "with reasons", "content": _ANSWER,
     },
-    400: {"description": "The request cannot be read: nothing was stored", "content": _PROBLEM},
-    408: {"description": "The sender was silent for too long", "content": _PROBLEM},
+    400: {"description": "The request cannot be read: nothing was stored", "content": PROBLEM_CONTENT},
+    408: {"description": "The sender was silent for too long", "content": PROBLEM_CONTENT},
     409: {"description": "None could be stored: the answer says why of each", "content": _ANSWER},
-    413: {"description": "The request, or its only instances, are larger than the source takes", "content": _ANSWER | _PROBLEM},
-    415: {"description": "A type of body that is not taken", "content": _PROBLEM},
-    503: {"description": "No engine beside this API, or too many requests at once: try again", "content": _PROBLEM},
-    507: {"description": "No room: the spool is below its watermark", "content": _ANSWER | _PROBLEM},
+    413: {
+        "description": "The request, or its only instances, are larger than the source takes",
+        "content": _ANSWER | PROBLEM_CONTENT,
+    },
+    415: {"description": "A type of body that is not taken", "content": PROBLEM_CONTENT},
+    503: {"description": "No engine beside this API, or too many requests at once: try again", "content": PROBLEM_CONTENT},
+    507: {"description": "No room: the spool is below its watermark", "content": _ANSWER | PROBLEM_CONTENT},
 }  # fmt: skip
-_NONE: Final[dict[int | str, dict[str, Any]]] = {404: {"description": "Nothing is kept here to be found", "content": _PROBLEM}}
+_NONE: Final[dict[int | str, dict[str, Any]]] = {
+    404: {"description": "Nothing is kept here to be found", "content": PROBLEM_CONTENT}
+}
 _BODIES: Final = {"requestBody": {"required": True, "content": {"multipart/related": _BINARY, "application/dicom": _BINARY}}}
 
 _under_way: Counter[str] = Counter()

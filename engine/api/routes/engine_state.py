@@ -8,13 +8,14 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from engine.api.access import GuardedRoute, Who
+from engine.api.bodies import Whole
 from engine.api.parts import Here
 
 __all__ = ["router"]
 
 router = APIRouter(prefix="/api/v1", tags=["What flows"], route_class=GuardedRoute)
 
-Limit = Annotated[int, Query(ge=1, le=10_000)]
+Limit = Annotated[Whole, Query(ge=1, le=10_000)]
 
 
 class Ids(BaseModel):
@@ -32,7 +33,7 @@ def status(parts: Here) -> dict[str, Any]:
 
 
 @router.get("/flow", summary="What went from where to where in the last minutes")
-def flow(parts: Here, minutes: Annotated[int, Query(ge=1, le=10_080)] = 60) -> dict[str, Any]:
+def flow(parts: Here, minutes: Annotated[Whole, Query(ge=1, le=10_080)] = 60) -> dict[str, Any]:
     return parts.operations.flow_picture(minutes)
 
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from pydantic import BaseModel
 
 from engine.api.access import GuardedRoute, Who
-from engine.api.bodies import etag, expected_revision, read_object
+from engine.api.bodies import Flag, Whole, etag, expected_revision, read_object
 from engine.api.openapi import ITEM, item_body
 from engine.api.parts import Here, Parts
 from engine.channels.base import Channel
@@ -116,8 +116,8 @@ def _add(family: str) -> None:
         q: Annotated[str, Query(max_length=200, description="Only those that hold this text in name or description.")] = "",
         kind: Annotated[str, Query(max_length=64, description="Only those of this kind.")] = "",
         sort: Annotated[str, Query(max_length=64, description="A field; with `-` before it: backwards.")] = "name",
-        offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
-        limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
+        offset: Annotated[Whole, Query(ge=0, le=1_000_000)] = 0,
+        limit: Annotated[Whole, Query(ge=1, le=10_000)] = 1000,
     ) -> Items:
         revision, document = parts.store.document()
         text, field = q.lower(), sort.removeprefix("-")
@@ -184,7 +184,7 @@ def _add(family: str) -> None:
     )  # fmt: skip
     def delete_item(
         parts: Here, caller: Who, name: str, expected: Expected, reason: Reason = "",
-        force: Annotated[bool, Query(description="A destination: also while deliveries to it are not over.")] = False,
+        force: Annotated[Flag, Query(description="A destination: also while deliveries to it are not over.")] = False,
     ) -> Response:  # fmt: skip
         if not force and (waiting := _deliveries(parts, family, name)) and not parts.store.used_by(family, name):
             raise Conflict(

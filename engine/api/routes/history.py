@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse
 
 from engine.api.access import GuardedRoute, Who
+from engine.api.bodies import Whole
 from engine.api.notes import note, veil
 from engine.api.parts import Here, Parts
 from engine.api.trying import allow_draft, masked, masked_hold
@@ -63,7 +64,7 @@ def instances(
     parts: Here,
     caller: Who,
     q: Annotated[str, Query(max_length=200, description="A patient's ID or name, accession number, UID, ...")] = "",
-    limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
+    limit: Annotated[Whole, Query(ge=1, le=10_000)] = 100,
 ) -> list[dict[str, Any]]:
     note(parts, caller, "query-patients", "instances", {"sought": veil(parts, q)})
     return parts.operations.instances(q, limit, mask=caller.masked)
@@ -147,7 +148,7 @@ def what_if(parts: Here, caller: Who, body: WhatIfBody) -> dict[str, Any]:
 
 @router.get("/rules/analysis", tags=["Rules"], summary="Rules that never do anything, with the reason")
 def rules_analysis(
-    parts: Here, caller: Who, days: Annotated[int, Query(ge=1, le=3650, description="How far history is asked.")] = 30
+    parts: Here, caller: Who, days: Annotated[Whole, Query(ge=1, le=3650, description="How far history is asked.")] = 30
 ) -> dict[str, Any]:
     """`{"findings": [{ruleset, rule, kind, words, others}]}`: proved from the rules alone, or seen in the history."""
     return parts.operations.analysis(days=days)
@@ -183,7 +184,7 @@ def _keep(parts: Parts, file: UploadFile) -> Path:
 
 @router.get("/tags", tags=["Rules"], summary="Tags whose keyword, name or number fits: for completion")
 def tags(
-    q: Annotated[str, Query(min_length=1, max_length=64)], limit: Annotated[int, Query(ge=1, le=100)] = 20
+    q: Annotated[str, Query(min_length=1, max_length=64)], limit: Annotated[Whole, Query(ge=1, le=100)] = 20
 ) -> list[TagOut]:
     return [
         TagOut(tag=f"{t.tag:08x}".upper(), keyword=t.keyword, name=t.name, vr=t.vr, vm=t.vm) for t in complete(q, limit)

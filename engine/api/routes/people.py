@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field, StrictBool
 
 from engine.api.access import GuardedRoute, Who
+from engine.api.bodies import Whole
 from engine.api.parts import Here
 from engine.component import Moment
 from engine.errors import Denied
@@ -230,8 +231,8 @@ def revoke_key(parts: Here, caller: Who, prefix: str) -> Response:
 @router.get("/audit", summary="Who did or saw what, the newest first")
 def audit(
     parts: Here,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    before: Annotated[int | None, Query(ge=1, le=2_000_000_000, description="Only older lines.")] = None,
+    limit: Annotated[Whole, Query(ge=1, le=1000)] = 100,
+    before: Annotated[Whole | None, Query(ge=1, le=2_000_000_000, description="Only older lines.")] = None,
     who: Annotated[str, Query(max_length=128)] = "",
     action: Annotated[str, Query(max_length=64)] = "",
 ) -> list[AuditRowOut]:

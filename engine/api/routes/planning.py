@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import BaseModel, Field
 
 from engine.api.access import GuardedRoute, Who
-from engine.api.bodies import etag, expected_revision
+from engine.api.bodies import Whole, etag, expected_revision
 from engine.api.openapi import REF
 from engine.api.parts import Here
 from engine.component import Moment
@@ -18,7 +18,7 @@ __all__ = ["router"]
 router = APIRouter(prefix="/api/v1", route_class=GuardedRoute)
 
 Expected = Annotated[int | None, Depends(expected_revision)]
-Number = Annotated[int, Path(ge=1, le=2_000_000_000)]
+Number = Annotated[Whole, Path(ge=1, le=2_000_000_000)]
 
 
 class Move(BaseModel):
@@ -63,7 +63,7 @@ def move_rule(
 
 
 @router.get("/activations", tags=["Configuration"], summary="Revisions that become live at a time, and what became of them")
-def list_activations(parts: Here, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[PlanOut]:
+def list_activations(parts: Here, limit: Annotated[Whole, Query(ge=1, le=1000)] = 100) -> list[PlanOut]:
     return [PlanOut(**one.as_json()) for one in parts.store.activations.list(limit)]
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from engine.api.access import GuardedRoute, Who
+from engine.api.bodies import Whole
 from engine.api.parts import Here
 from engine.component import Date
 
@@ -15,7 +16,7 @@ __all__ = ["router"]
 
 router = APIRouter(prefix="/api/v1", tags=["Pollers"], route_class=GuardedRoute)
 
-Limit = Annotated[int, Query(ge=1, le=10_000)]
+Limit = Annotated[Whole, Query(ge=1, le=10_000)]
 
 
 class Studies(BaseModel):
@@ -34,7 +35,7 @@ class NewBackfill(BaseModel):
     """The first study date."""
     last: Date = Field(alias="to", examples=["2026-01-31"])
     """The last study date."""
-    again: bool = False
+    again: StrictBool = False
     """Whether what was fetched before is fetched again."""
 
 

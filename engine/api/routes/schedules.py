@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from engine.api.access import GuardedRoute
+from engine.api.bodies import Whole
 from engine.api.parts import Here
 from engine.component import Moment
 from engine.errors import Missing
@@ -19,7 +20,7 @@ __all__ = ["router"]
 router = APIRouter(prefix="/api/v1", tags=["Schedules"], route_class=GuardedRoute)
 
 At = Annotated[Moment | None, Query(description="As seen from this moment, with its offset from UTC; else from now.")]
-Days = Annotated[int, Query(ge=1, le=31, description="So many days, from that of the moment on.")]
+Days = Annotated[Whole, Query(ge=1, le=31, description="So many days, from that of the moment on.")]
 
 
 @router.get("/schedules/{name}/next-on", summary="When is this schedule next on?")
