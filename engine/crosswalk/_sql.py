@@ -18,7 +18,7 @@ from engine.errors import Hold, Retry
 from engine.model import Tick
 from engine.security.secret_references import SecretReference, resolve
 
-__all__ = ["SqlSource", "as_text"]
+__all__ = ["SqlSource", "as_text", "plain"]
 
 TEXT = {"varchar", "nvarchar", "character varying", "text", "tinytext", "mediumtext", "longtext", "citext"}
 PADDED = {"char", "character", "nchar", "bpchar"}
@@ -27,7 +27,7 @@ CHUNK = 5000
 """Keys in one question, well below what the servers bind at once; a batch holds fewer."""
 ROWS = 1000
 SYNC_SECONDS = 3600.0
-_INTEGER = re.compile(r"-?[1-9][0-9]{0,17}|0")
+_INTEGER = re.compile(r"-?[1-9][0-9]{0,19}|0")
 
 
 class SqlSource(CrosswalkSource):
@@ -36,6 +36,8 @@ class SqlSource(CrosswalkSource):
 
     open_quote: ClassVar[str] = '"'
     close_quote: ClassVar[str] = '"'
+    largest: ClassVar[int] = 2**63 - 1
+    """The largest whole number that a column holds."""
 
     host: HostName = Field(pattern=r"^[A-Za-z0-9:._-]+$", examples=["db.example.org"])
     """The server's name or address."""
@@ -73,6 +75,14 @@ class SqlSource(CrosswalkSource):
     def _read_only(self, connection: Any) -> Tick:
         raise NotImplementedError
 
+    def _codec(self, connection: Any) -> str:
+        """Python's name of the encoding that the database keeps text in: what it does not hold, no row is like."""
+        return "utf-8"
+
+    def _places(self, connection: Any, match: Sequence[str]) -> list[str]:
+        """How a value that is bound to be compared with each of these columns is written."""
+        return ["%s"] * len(match)
+
     @contextmanager
     def _session(self, seconds: float | None = None) -> Iterator[Any]:
         base, wrong = self._errors()
@@ -97,7 +107,7 @@ class SqlSource(CrosswalkSource):
             "SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = %s AND table_name = %s",
             (self._namespace(), self.table),
         )
-        found = {_plain(name): _plain(kind).lower() for name, kind in cursor.fetchall()}
+        found = {plain(name): plain(kind).lower() for name, kind in cursor.fetchall()}
         if not found:
             raise Hold(
                 f"The crosswalk source {self.name} has no table {self.table} in {self._namespace()}, or its user may not read it."
@@ -113,10 +123,11 @@ class SqlSource(CrosswalkSource):
         with self._session() as connection:
             types = self._columns(connection)
             need_columns(self, types, [*match, *replace])
-            bound = [values for key in keys if (values := self._bound(key, match, types)) is not None]
+            codec, places = self._codec(connection), self._places(connection, match)
+            bound = [values for key in keys if (values := self._bound(key, match, types, codec)) is not None]
             for at in range(0, len(bound), CHUNK):
                 some = bound[at : at + CHUNK]
-                where = self._where(match, len(some))
+                where = self._where(match, places, len(some))
                 cursor = connection.cursor()
                 select = self._escaped(self._select(match, replace))
                 cursor.execute(f"{select} WHERE {where}", tuple(v for values in some for v in values))
@@ -156,12 +167,13 @@ class SqlSource(CrosswalkSource):
         names = ", ".join(map(self._quoted, [*match, *replace]))
         return f"SELECT {names} FROM {self._table()}"  # noqa: S608  (quoted, and known to the catalogue)
 
-    def _where(self, match: Sequence[str], count: int) -> str:
+    def _where(self, match: Sequence[str], places: Sequence[str], count: int) -> str:
         """The condition, with places for bound values; percent signs in names are doubled, as the drivers want it."""
         names = [self._escaped(self._quoted(c)) for c in match]
         if len(names) == 1:
-            return f"{names[0]} IN ({', '.join(['%s'] * count)})"
-        return " OR ".join(["(" + " AND ".join(f"{n} = %s" for n in names) + ")"] * count)
+            return f"{names[0]} IN ({', '.join([*places] * count)})"
+        one = " AND ".join(f"{name} = {place}" for name, place in zip(names, places, strict=True))
+        return " OR ".join([f"({one})"] * count)
 
     def _check_types(self, match: Sequence[str], types: dict[str, str]) -> None:
         for column in match:
@@ -171,16 +183,18 @@ class SqlSource(CrosswalkSource):
                     "what is matched must be text or whole numbers."
                 )
 
-    def _bound(self, key: Key, match: Sequence[str], types: dict[str, str]) -> tuple[str | int, ...] | None:
+    def _bound(
+        self, key: Key, match: Sequence[str], types: dict[str, str], codec: str
+    ) -> tuple[str | int, ...] | None:
         """A key as values to bind; None when no row can be like it."""
         self._check_types(match, types)
         out: list[str | int] = []
         for value, column in zip(key, match, strict=True):
             if types[column] in WHOLE:
-                if not _INTEGER.fullmatch(value):
+                if not _INTEGER.fullmatch(value) or not -(2**63) <= int(value) <= self.largest:
                     return None
                 out.append(int(value))
-            elif "\0" in value or not _encodes(value):
+            elif "\0" in value or not _encodes(value, codec):
                 return None
             else:
                 out.append(value)
@@ -222,13 +236,14 @@ def _close(connection: Any, base: type[Exception]) -> None:
         return  # it was lost already
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
+    """What a catalogue says, as text: some drivers give it as bytes."""
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def _encodes(value: str) -> bool:
+def _encodes(value: str, codec: str) -> bool:
     try:
-        value.encode()
+        value.encode(codec)
     except UnicodeEncodeError:
         return False
     return True
@@ -244,6 +259,9 @@ def as_text(value: Any) -> str | None:
         return value.strftime("%Y%m%d%H%M%S")
     if isinstance(value, dt.date):
         return value.strftime("%Y%m%d")
+    if isinstance(value, dt.timedelta) and not value.days:  # how MySQL's driver gives a TIME
+        minutes, second = divmod(value.seconds, 60)
+        return f"{minutes // 60:02d}{minutes % 60:02d}{second:02d}"
     if isinstance(value, dt.time):
         return value.strftime("%H%M%S")
     if isinstance(value, Decimal):

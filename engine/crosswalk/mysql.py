@@ -6,11 +6,12 @@ Guarantee: the server refuses to write (SET SESSION TRANSACTION READ ONLY); a lo
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from engine.crosswalk._sql import SqlSource
+from engine.crosswalk._sql import SqlSource, plain
 from engine.model import Tick
 
 __all__ = ["MySQL"]
@@ -23,6 +24,7 @@ class MySQL(SqlSource):
     kind: Literal["mysql"] = "mysql"
     open_quote: ClassVar[str] = "`"
     close_quote: ClassVar[str] = "`"
+    largest: ClassVar[int] = 2**64 - 1
     port: int = Field(default=3306, ge=1, le=65535)
     """The server's port."""
     ca_file: str = ""
@@ -61,6 +63,19 @@ class MySQL(SqlSource):
         from pymysql import err
 
         return err.Error, (err.ProgrammingError, err.DataError, err.NotSupportedError)
+
+    def _places(self, connection: Any, match: Sequence[str]) -> list[str]:
+        # A column in another character set cannot be compared with a text that this does not hold (error 1267), and one such
+        # text would fail the question for the whole batch: converted first, it is like no row, or like one that it is not.
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT column_name, character_set_name, collation_name FROM information_schema.columns "
+                "WHERE table_schema = %s AND table_name = %s",
+                (self._namespace(), self.table),
+            )
+            known = {plain(row[0]): (plain(row[1]), plain(row[2])) for row in cursor.fetchall()}
+        sets = {name: said for name, said in known.items() if said[0] not in ("None", "utf8mb4")}
+        return [f"CONVERT(%s USING {sets[c][0]}) COLLATE {sets[c][1]}" if c in sets else "%s" for c in match]
 
     def _stream(self, connection: Any) -> Any:
         import pymysql.cursors

@@ -5,6 +5,7 @@ Guarantee: the server refuses to write (default_transaction_read_only); a lookup
 
 from __future__ import annotations
 
+import codecs
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -48,6 +49,13 @@ class PostgreSQL(SqlSource):
         import psycopg
 
         return psycopg.Error, (psycopg.ProgrammingError, psycopg.DataError, psycopg.NotSupportedError)
+
+    def _codec(self, connection: Any) -> str:
+        name = str(connection.info.parameter_status("server_encoding"))
+        try:
+            return codecs.lookup(name.replace("WIN", "cp").replace("KOI8", "koi8_")).name
+        except LookupError:  # SQL_ASCII, which takes all bytes, and rare ones
+            return "utf-8"
 
     def _stream(self, connection: Any) -> Any:
         return connection.cursor(name="axiom_crosswalk")

@@ -17,6 +17,8 @@ from engine.dicom.walk import Entry, Form, heads_inside
 __all__ = ["Layout", "Layouts"]
 
 PIXEL_DATA: Final = 0x7FE00010
+META: Final = 132
+"""Where the file meta begins."""
 MOST: Final = 128
 """How many layouts are kept, some 30 KB each. When there are more all are forgotten: series end."""
 MOST_ALIKE: Final = 4
@@ -117,8 +119,9 @@ class Layouts:
 
     def note(self, size: int, start: bytes, meta: Meta, source: Source, form: Form, index: dict[int, Entry]) -> None:
         """Remember one that was walked, at the second sight of its kind: what comes once is not worth the work."""
-        if source.elements != len(index) or not index:
-            return  # a tag that comes twice: the index does not tell it
+        in_meta = sum(end - at for _, at, _, end in meta.spans.values())
+        if source.elements != len(index) or in_meta != meta.end - META or not index:
+            return  # a tag that comes twice: the index, or `spans`, does not tell it
         *_, last = index.values()
         kind = (min(source.stepped_over, last[2]), len(index))
         if kind[0] > LONGEST:

@@ -134,6 +134,16 @@ def test_a_tag_that_comes_twice_is_not_shared(tmp_path: Path) -> None:
     assert agrees(data, [data] * 5) == 0
 
 
+def test_a_file_meta_element_that_comes_twice_is_not_shared(tmp_path: Path) -> None:
+    data = write(tmp_path / "b.dcm", [*basics(), text(0x00100020, "LO", "1")]).read_bytes()
+    at = data.index(b"\x02\0\x10\0UI")
+    at += 8 + data[at + 6]
+    title = b"\x02\0\x16\0AE\x04\0ONE "
+    twice = data[:at] + title + title + data[at:]
+    other = data[:at] + title.replace(b"\x16", b"\x17") + title + data[at:]  # the same but for the first one's tag
+    agrees(twice, [twice, other, twice])
+
+
 def test_what_is_kept_is_bounded(tmp_path: Path) -> None:
     path = tmp_path / "a.dcm"
     with remembering(Layouts()) as known:
