@@ -63,21 +63,22 @@ def drain_polls(context: Context) -> int:
     running: dict[str, threading.Thread] = {}
     turns, begun = 0, time.monotonic()
     last = begun
-    while running or (time.monotonic() - last < LINGER_SECONDS and time.monotonic() - begun < LAUNCH_SECONDS):
+    while True:
+        running = {name: thread for name, thread in running.items() if thread.is_alive()}
         if context.stopping.exists():
             stop.set()
-        if not stop.is_set():
+        over = time.monotonic() - begun >= LAUNCH_SECONDS
+        if not stop.is_set() and (running or not over):
             for name in due_sources(context):
                 if name not in running:
                     turn = Turn(context, name, stop)
                     running[name] = threading.Thread(target=_take, args=(turn,), name=f"poll-{name}", daemon=True)
                     running[name].start()
                     turns += 1
-        elif not running:
-            break
-        running = {name: thread for name, thread in running.items() if thread.is_alive()}
         if running:
             last = time.monotonic()
+        elif stop.is_set() or over or time.monotonic() - last >= LINGER_SECONDS:
+            break  # not without a look after the last turn's end, however long that took to be seen
         time.sleep(LOOK_SECONDS)
     return turns
 

@@ -35,7 +35,7 @@ class Site:
         return self.parts.store
 
     def anonymous(self, **headers: str) -> httpx.Client:
-        return httpx.Client(base_url=f"{self.url}/api/v1", headers=headers, timeout=30, trust_env=False)
+        return httpx.Client(base_url=f"{self.url}/api/v1", headers=headers, timeout=60, trust_env=False)
 
     def person(self, username: str, role: str = "User", *, must_change: bool = False) -> None:
         if self.store.people.find(username) is None:

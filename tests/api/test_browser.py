@@ -92,8 +92,9 @@ def test_what_is_wrong_with_a_question_is_said_beside_its_place(asked: Site) -> 
 def test_a_slow_peer_is_given_up_and_does_not_take_the_api_with_it(asked: Site) -> None:
     """Four questions to it are the most that run; the next is told so at once, and other sources answer meanwhile."""
     root = asked.signed_in()
+    people = [asked.signed_in() for _ in range(4)]  # before the clock of the first question runs
     with ThreadPoolExecutor(4) as pool:
-        waiting = [pool.submit(query, asked.signed_in(), "slow", timeout=5) for _ in range(4)]
+        waiting = [pool.submit(query, one, "slow", timeout=5) for one in people]
         wait_until(lambda: asked.parts.operations.asking.running("slow") == 4, 30)
         busy = query(root, "slow", timeout=5)
         assert (busy.status_code, "Retry-After" in busy.headers) == (503, True)

@@ -21,7 +21,7 @@ def test_a_signal_ends_the_wait():
         timer.start()
         began = time.monotonic()
         assert flag.wait(30) is True
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 25
         assert flag.is_set()
         assert flag.wait(30) is True
     finally:

@@ -131,7 +131,7 @@ class Running:
     def port(self) -> int:
         return self.config.port
 
-    def end(self, seconds: float = 20.0) -> None:
+    def end(self, seconds: float = 60.0) -> None:
         self.stop.set()
         self.thread.join(seconds)
         assert not self.thread.is_alive()
@@ -160,8 +160,8 @@ class Caller:
         self, port: int, pairs: Sequence[tuple[str, str]] = ((CT, EXPLICIT),), *, calling: str = "CALLER",
         called: str = "AXIOM", max_length: int = 16384, request: bytes = b"",
     ) -> None:  # fmt: skip
-        self.socket = socket.create_connection(("127.0.0.1", port), 10)
-        self.wire = Wire(self.socket, 10)
+        self.socket = socket.create_connection(("127.0.0.1", port), 60)
+        self.wire = Wire(self.socket, 60)
         proposed = tuple(ProposedContext(2 * i + 1, uid, (syntax,)) for i, (uid, syntax) in enumerate(pairs))
         self.wire.send(request or Associate(called, calling, max_length, proposed).encode())
         self.kind, length = self.wire.head()

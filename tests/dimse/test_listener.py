@@ -255,7 +255,7 @@ def test_a_batch_is_handed_on_when_it_is_full_quiet_or_its_association_ends(tmp_
 
 
 def test_an_association_that_only_sits_there_is_ended(tmp_path: Path) -> None:
-    with running(tmp_path / "in", idle_timeout=0.2, batch_quiet_seconds=0.1) as listener:
+    with running(tmp_path / "in", idle_timeout=1, batch_quiet_seconds=0.1) as listener:
         with Caller(listener.port) as caller:
             assert caller.store().status == 0
             assert caller.ended()[0] == 7
@@ -275,7 +275,7 @@ def test_listening_stops_at_once_and_associations_may_end_by_themselves(tmp_path
             assert echoscu(successor.port), "the port is free for its successor"
         caller.wire.send(b"\x05\0\0\0\0\4\0\0\0\0")
         assert caller.ended()[0] == 6
-        listener.end(5)
+        listener.end()
         assert listener.status["state"] == "stopped"
         assert [b.count for b in listener.intake.batches] == [2]
         assert listener.intake.all_sealed
@@ -293,7 +293,7 @@ def test_when_its_time_is_over_an_association_is_ended_between_images(tmp_path: 
         caller.data(b"y" * 1000)
         assert caller.response().status == 0
         assert caller.ended()[0] == 7
-        listener.end(5)
+        listener.end()
         assert [b.count for b in listener.intake.batches] == [2]
 
 
@@ -310,7 +310,7 @@ def test_an_image_that_never_ends_does_not_hold_up_the_end(tmp_path: Path) -> No
 
         thread = threading.Thread(target=trickle, daemon=True)
         thread.start()
-        listener.end(10)
+        listener.end()
         stop.set()
         thread.join(5)
         assert listener.intake.files == []

@@ -44,6 +44,12 @@ def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield listener
 
 
+@pytest.fixture(scope="module")
+def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with running(tmp_path_factory.mktemp("patient") / "in") as listener:
+        yield listener
+
+
 def stream(cut: st.DataObject, data: bytes) -> bytes:
     """A C-STORE-RQ and its data set in fragments and PDUs drawn by chance."""
     command = encode_command(Command(C_STORE_RQ, 1, has_data_set=True, sop_class_uid=CT, sop_instance_uid="1.2.3"))
@@ -64,14 +70,14 @@ def stream(cut: st.DataObject, data: bytes) -> bytes:
 
 @settings(max_examples=60, deadline=None)
 @given(cut=st.data(), data=st.binary(min_size=1, max_size=3000))
-def test_any_cut_of_a_stream_gives_the_same_bytes(lasting: Running, cut: st.DataObject, data: bytes) -> None:
+def test_any_cut_of_a_stream_gives_the_same_bytes(patient: Running, cut: st.DataObject, data: bytes) -> None:
     sent = stream(cut, data)
-    with Caller(lasting.port) as caller:
+    with Caller(patient.port) as caller:
         at = cut.draw(st.integers(0, len(sent)))
         caller.wire.send(sent[:at])
         caller.wire.send(sent[at:])
         assert caller.response().status == 0
-    assert lasting.intake.files[-1].read_bytes().endswith(data)
+    assert patient.intake.files[-1].read_bytes().endswith(data)
 
 
 @settings(max_examples=80, deadline=None)
@@ -125,12 +131,17 @@ def test_a_sender_with_nagle_does_not_wait_for_delayed_acknowledgements(tmp_path
         data = b"\x08\0\x16\0UI\x1a\0" + CT.encode() + b"\0" + b"\x08\0\x18\0UI" + len(uid).to_bytes(2, "little") + uid
         files[-1].write_bytes(made(i, data=data + b"\x10\0\x10\0LT\x00\x20" + b"x" * 0x2000).file.read())
     with running(tmp_path / "in") as listener:
-        began = time.monotonic()
         environment = {k: v for k, v in os.environ.items() if k != "TCP_NODELAY"}
         command = [need("storescu"), "-aec", "AXIOM", "127.0.0.1", str(listener.port), *map(str, files)]
-        subprocess.run(command, env=environment, check=True, capture_output=True)
-        assert time.monotonic() - began < 3
-        wait_until(lambda: listener.status["instances"] == 100)
+
+        def seconds() -> float:
+            began = time.monotonic()
+            subprocess.run(command, env=environment, check=True, capture_output=True)
+            return time.monotonic() - began
+
+        # the acknowledgements would be waited for each time; other work on the machine is not
+        assert any(seconds() < 3 for _ in range(5))
+        wait_until(lambda: listener.status["instances"] >= 100)
 
 
 def spool(tmp_path: Path, woken: threading.Event, min_free_bytes: int = 0) -> SpoolIntake:

@@ -50,8 +50,8 @@ def test_stop_all_waits_once_for_all(tmp_path: Path):
         child.start()
     wait_until(lambda: all("deaf" in (tmp_path / f"{i}.log").read_text() for i in range(3)))
     began = time.monotonic()
-    stop_all(children, grace=0.5)
-    assert time.monotonic() - began < 5
+    stop_all(children, grace=2)
+    assert time.monotonic() - began < 6, "one grace for all, not one after the other"
     assert {c.returncode for c in children} == {-signal.SIGKILL}
 
 

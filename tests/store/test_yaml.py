@@ -84,10 +84,10 @@ def test_nothing_is_an_empty_mapping() -> None:
 def test_unfolding_aliases_and_depth_are_bounded() -> None:
     bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n"
     bomb += "".join(f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 9))
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(Invalid, match="unfolds without end"):
         read_yaml(bomb)
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
     for deep in ("[" * 3_900_000, "a: " + "{a: " * 100_000, "- " * 500_000):
         with pytest.raises(Invalid, match="nested too deeply"):
             read_yaml(deep)

@@ -39,7 +39,7 @@ def app(api_url: str, monkeypatch: pytest.MonkeyPatch) -> AppTest:
     """The workbench before sign-in."""
     monkeypatch.setenv("AXIOM_API_URL", api_url)
     monkeypatch.chdir(ROOT)
-    return AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=30)
+    return AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=120)
 
 
 @pytest.fixture

@@ -296,7 +296,7 @@ def serve(state: FakeApi, port: int = 0) -> Iterator[str]:
     server = uvicorn.Server(uvicorn.Config(state.app, log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
     thread.start()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     ready = threading.Event()
     while not server.started and time.monotonic() < deadline:
         ready.wait(0.02)

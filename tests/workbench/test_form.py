@@ -53,7 +53,7 @@ def draw() -> None:
 
 @pytest.fixture
 def page(client: Client) -> AppTest:
-    at = AppTest.from_function(draw, default_timeout=30)
+    at = AppTest.from_function(draw, default_timeout=120)
     at.session_state["client"] = client
     at.session_state["fields"] = [f.model_dump(mode="json") for f in describe(Thing)]
     at.session_state["item"] = {"name": "one"}

@@ -77,7 +77,7 @@ def open_real(site: Site, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.chdir(ROOT)
 
     def open_(name: str, **query: str) -> AppTest:
-        at = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=30)
+        at = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=120)
         at.session_state["client"] = site.workbench().client
         for key, value in query.items():
             at.query_params[key] = value

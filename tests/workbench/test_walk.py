@@ -93,11 +93,11 @@ class Visit:
         self.heading("Today")
 
     def heading(self, text: str) -> None:
-        expect(self.page.get_by_role("heading", name=text, exact=True).first).to_be_visible(timeout=20_000)
+        expect(self.page.get_by_role("heading", name=text, exact=True).first).to_be_visible(timeout=60_000)
 
     def shoot(self, name: str) -> None:
-        expect(self.page.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_be_visible(timeout=20_000)
-        expect(self.page.locator("[data-testid=stSkeleton]")).to_have_count(0, timeout=20_000)
+        expect(self.page.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_be_visible(timeout=60_000)
+        expect(self.page.locator("[data-testid=stSkeleton]")).to_have_count(0, timeout=60_000)
         assert self.page.get_by_test_id("stException").count() == 0, f"{name} ended in an error"
         self.page.evaluate("document.fonts.ready")
         high = self.page.evaluate("document.querySelector('.stMainBlockContainer').scrollHeight")
@@ -150,7 +150,7 @@ def test_a_walk_through_every_page(workbench: str, browser: object, shots: Path,
     page.get_by_role("button", name="What would this have done?").click()
     visit.heading("What if")
     page.get_by_role("button", name="Ask the history").click()
-    expect(page.get_by_text("Only the draft takes these")).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("Only the draft takes these")).to_be_visible(timeout=60_000)
     visit.shoot("whatif-asked")
 
     page.get_by_role("link", name="Today").click()
@@ -173,7 +173,7 @@ def test_the_flow_is_alive_and_dark_at_night(workbench: str, browser: object, sh
     visit.sign_in()
     counted = visit.page.locator(".ax-card b").first
     before = counted.inner_text()
-    expect(counted).not_to_have_text(before, timeout=10_000)
+    expect(counted).not_to_have_text(before, timeout=60_000)
     background = visit.page.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor")
     assert background == "rgb(20, 25, 28)"
     visit.shoot("today-dark")
