@@ -87,7 +87,7 @@ def _fuzz(site: Site, settings: Settings, role: str, tmp_path: Path, seed: str, 
     return int(told["test_cases"]["generated"])
 
 
-@pytest.mark.parametrize("role", ROLES, ids=lambda r: r or "nobody")
+@pytest.mark.parametrize("role", [r for r in ROLES if r != "Sender"], ids=lambda r: r or "nobody")
 def test_a_few_requests_to_each_operation(site: Site, settings: Settings, role: str, tmp_path: Path) -> None:
     options = ("--phases", "fuzzing", "--max-examples", "2" if role == "Admin" else "1")
     assert _fuzz(site, settings, role, tmp_path, "7", *options) >= 100
