@@ -224,6 +224,14 @@ def test_history_answers_a_question_and_says_what_is_wrong_with_sql(open_page: O
     assert not at.exception
 
 
+def test_a_chart_says_none_where_a_row_has_no_word(open_page: Open) -> None:
+    at = open_page("history")
+    at.text_area[0].set_value("select * from (values (null, 3), ('CT', 2), ('', 1)) as found(modality, images)").run()
+    [chart] = at.get("vega_lite_chart") or at.get("arrow_vega_lite_chart")
+    told = str(chart.proto)
+    assert told.count("(none)") == 2
+
+
 def test_a_revision_is_shown_and_gone_back_to(open_page: Open, api: FakeApi) -> None:
     at = open_page("revisions")
     assert "rules/ct-to-pacs/state" in said(at)
