@@ -20,6 +20,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 from pydantic_core import CoreSchema, core_schema
 
 from engine.described import Described
+from engine.errors import Invalid, Problem
 
 __all__ = [
     "AETitle", "Component", "ConfigModel", "Date", "HostName", "Member", "Moment", "Name", "import_kinds", "import_site_kinds",
@@ -169,18 +170,33 @@ def import_kinds(package: str, path: Iterable[str]) -> None:
 
 
 def import_site_kinds(names: Iterable[str]) -> None:
-    """Import a site's own kinds: module names, or paths of .py files (`AXIOM_COMPONENTS`, comma-separated)."""
+    """Import a site's own kinds: module names, or paths of .py files (`AXIOM_COMPONENTS`, comma-separated).
+
+    Raises Invalid when one cannot be imported, with why.
+    """
     for name in names:
-        if not name.endswith(".py"):
-            importlib.import_module(name)
-            continue
-        file = Path(name).resolve()
-        module_name = f"axiom_site_{file.stem}"
-        if module_name in sys.modules:
-            continue
-        spec = importlib.util.spec_from_file_location(module_name, file)
-        if spec is None or spec.loader is None or not file.is_file():
-            raise ImportError(f"AXIOM_COMPONENTS names {name}, which is not a Python file that can be read.")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[module_name] = module
+        try:
+            if name.endswith(".py"):
+                _import_file(name)
+            else:
+                importlib.import_module(name)
+        except Exception as error:  # a site's file may do anything at all
+            words = f"{name} cannot be imported: {type(error).__name__}: {error}"
+            raise Invalid([Problem(("AXIOM_COMPONENTS",), words)]) from error
+
+
+def _import_file(name: str) -> None:
+    file = Path(name).resolve()
+    module_name = f"axiom_site_{file.stem}"
+    if module_name in sys.modules:
+        return
+    spec = importlib.util.spec_from_file_location(module_name, file)
+    if spec is None or spec.loader is None or not file.is_file():
+        raise ImportError("it is not a Python file that can be read")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
         spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[module_name]
+        raise

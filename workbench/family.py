@@ -27,7 +27,8 @@ class Family:
     one: str
     title: str
     under: str
-    nothing: tuple[str, str]
+    nothing: tuple[str, ...]
+    """What `parts.empty` is told when there is none."""
     states: Callable[[State], dict[str, State]]
     """What the status says of each item, by name."""
     line: Callable[[Mapping[str, Any], State], tuple[str, str]]
@@ -49,7 +50,8 @@ def show(family: Family) -> None:
     with left:
         parts.title(family.title, family.under)
     with right, st.container(horizontal=True, horizontal_alignment="right"):
-        _add_button(family)
+        if signin.may("edit"):
+            _add_button(family)
     _listing(family)
 
 
@@ -87,10 +89,10 @@ def _listing(family: Family) -> None:
         parts.empty(*family.nothing)
         return
     states = family.states(client.get("/status"))
-    kinds = _kinds(family)
+    kinds, may_edit = _kinds(family), signin.may("edit")
     for item in items:
         told = kinds.get(item.get("kind", ""), {})
-        can_pause = any(f["name"] == "enabled" for f in told.get("fields", ()))
+        can_pause = may_edit and any(f["name"] == "enabled" for f in told.get("fields", ()))
         words, live = family.line(item, states.get(item["name"], {}))
         with st.container(border=True):
             name, state, buttons = st.columns([4, 4, 2], vertical_alignment="center")
@@ -104,7 +106,7 @@ def _listing(family: Family) -> None:
                 on = item.get("enabled", True)
                 if can_pause and st.button("Pause" if on else "Resume", key=f"pause-{item['name']}", type="tertiary"):
                     _switch(family, item["name"], not on)
-                if st.button("Edit", key=f"edit-{item['name']}"):
+                if st.button("Edit" if may_edit else "Look", key=f"edit-{item['name']}"):
                     _open(family, item["name"])
                     st.rerun()
 
@@ -155,6 +157,9 @@ def _editor(family: Family, draft: Draft) -> None:
 
 
 def _buttons(family: Family, draft: Draft, item: dict[str, Any]) -> None:
+    if not signin.may("edit"):
+        st.caption(parts.LOOK_ONLY)
+        return
     anyway = draft.tried is not None and draft.tried == item
     if anyway:
         st.warning("Not everything went well. You can put it right, or save it as it is.")

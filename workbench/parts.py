@@ -225,8 +225,14 @@ def rows(items: Sequence[str], nothing: str = "") -> None:
     st.html(f'<div class="ax-rows">{"".join(items) or f"<span class=ax-quiet>{escape(nothing)}</span>"}</div>')
 
 
-def empty(head: str, words: str) -> None:
+LOOK_ONLY = "Your role may look at this, and not change it."
+
+
+def empty(head: str, words: str, page: str = "", button: str = "") -> None:
+    """That there is nothing, and what to do next; `button` leads to the page that the words name."""
     st.html(f'<div class="ax-empty"><b>{escape(head)}</b><span>{escape(words)}</span></div>')
+    if page and st.button(button, type="primary", key=f"empty-{page}"):
+        st.switch_page(f"workbench/pages/{page}.py")
 
 
 def facts(items: Mapping[str, Any]) -> str:

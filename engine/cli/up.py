@@ -102,10 +102,8 @@ class Up:
             self._send_samples(store)
 
     def _open_store(self) -> Store:
-        from engine.component import import_site_kinds
         from engine.store import Store
 
-        import_site_kinds(filter(None, self.settings.components.split(",")))
         self._store = Store(self.settings)  # brings its tables up to date
         return self._store
 

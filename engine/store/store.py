@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NamedTuple
 
+from engine.component import import_site_kinds
 from engine.configuration import FAMILIES, Configuration, load_configuration
 from engine.errors import Conflict, InUse, Invalid, Missing, Problem
 from engine.security.outward import use_outward
@@ -69,6 +70,7 @@ class Store:
     """
 
     def __init__(self, settings: Settings) -> None:
+        import_site_kinds(filter(None, settings.components.split(",")))  # a document that names one is to be read
         self.database = Database(settings.database)
         migrate_database(self.database)
         self.people = People(self.database, timedelta(minutes=settings.idle_minutes))

@@ -127,3 +127,29 @@ def test_what_others_are_configured_by_is_printed_and_applied(fresh: Axiom):
     assert "revision 2" in fresh.cli("config", "import-mercure", "-", "--apply", text=json.dumps(mercure)).stderr
     document = fresh.json("config", "dump")
     assert [d["name"] for d in document["destinations"]] == ["nas", "pacs"]
+
+
+def test_a_kind_of_the_sites_own_is_known_to_the_command(tmp_path: Path) -> None:
+    kind = tmp_path / "loud.py"
+    kind.write_text(
+        '"""Says it. Guarantee: confirmed when said."""\n'
+        "from typing import Literal\n"
+        "from engine.destinations.base import Destination\n"
+        'class Loud(Destination):\n    """Says it."""\n    kind: Literal["loud"] = "loud"\n    words: str\n'
+    )
+    fresh = Axiom(tmp_path / "home", AXIOM_COMPONENTS=str(kind))
+    text = "destinations:\n- {name: a, kind: loud, words: hello}\n"
+    assert fresh.cli("config", "validate", "-", text=text).stdout == "It holds.\n"
+    fresh.apply(text)
+    assert fresh.json("config", "export")["destinations"] == [{"name": "a", "kind": "loud", "words": "hello"}]
+
+
+@pytest.mark.parametrize(("text", "words"), [(None, "not a Python file"), ("def (", "SyntaxError")])
+def test_a_kind_that_cannot_be_imported_is_told_in_words(tmp_path: Path, text: str | None, words: str) -> None:
+    kind = tmp_path / "loud.py"
+    if text:
+        kind.write_text(text)
+    done = Axiom(tmp_path / "home", AXIOM_COMPONENTS=str(kind)).cli("config", "validate", "-", text="sources: []", check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"AXIOM_COMPONENTS: {kind} cannot be imported: ")
+    assert words in done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 import textwrap
 import threading
@@ -75,6 +76,9 @@ READY: dict[str, Ready] = {
 """Kinds that can be delivered to here; the others are held to what a configuration must be."""
 
 
+import_site_kinds(filter(None, os.environ.get("AXIOM_COMPONENTS", "").split(",")))  # a site tries its own by these tests
+
+
 def kind_of(name: str) -> type[Destination]:
     cls = kinds("destination")[name]
     assert issubclass(cls, Destination)
@@ -97,7 +101,7 @@ def conforms(cls: type[Destination]) -> None:
     module = inspect.getdoc(inspect.getmodule(cls)) or ""
     assert "Guarantee:" in module, "the module's docstring tells what is guaranteed when it confirms"
     assert (inspect.getdoc(cls) or "") != (inspect.getdoc(Destination) or "")
-    assert cls.__name__ in getattr(inspect.getmodule(cls), "__all__", [])
+    assert cls.__name__ in getattr(inspect.getmodule(cls), "__all__", []), f"{cls.__name__} stands in its file's __all__"
     for name, field in cls.model_fields.items():
         assert name in ("kind", "name", "enabled") or description(cls, name), f"the field {name} is not described"
         for example in field.examples or []:
@@ -115,7 +119,7 @@ def conforms(cls: type[Destination]) -> None:
     asked = [spec.name for spec in describe(cls)]
     assert set(asked) == set(cls.model_fields) - {"kind"}
     ticks = one.check()
-    assert ticks
+    assert ticks, "check() tells of at least one thing that it has tried"
     for tick in ticks:
         assert isinstance(tick, Tick)
         assert tick.name

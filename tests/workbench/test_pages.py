@@ -10,6 +10,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.workbench.fake_api import FakeApi
+from workbench import parts
+from workbench.client import Client
 
 Open = Callable[..., AppTest]
 PAGES = sorted(p.stem for p in (Path(__file__).parents[2] / "workbench" / "pages").glob("*.py"))
@@ -55,6 +57,34 @@ def test_an_empty_site_says_what_comes_here(page: str, open_page: Open, api: Fak
     api.empty()
     at = open_page(page)
     assert "ax-empty" in said(at)
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [("browser", "To the sources"), ("whatif", "To the rules"), ("alerts", "To the channels"),
+     ("crosswalk_maps", "To the crosswalk sources")],
+)  # fmt: skip
+def test_an_empty_page_that_names_another_has_a_button_to_it(page: str, words: str, open_page: Open, api: FakeApi) -> None:
+    api.empty()
+    assert button(open_page(page), words)
+
+
+@pytest.mark.parametrize("page", ["destinations", "sources", "schedules", "rules"])
+def test_who_may_not_edit_is_offered_to_look(page: str, open_page: Open, client: Client) -> None:
+    client.user["permissions"] = ["browse", "operate", "view"]
+    at = open_page(page)
+    labels = {b.label for b in at.button}
+    assert not [one for one in labels if one.startswith(("Add", "Edit", "Pause"))]
+    button(at, "Look").click().run()
+    assert parts.LOOK_ONLY in said(at)
+    assert not {"Save", "Delete"} & {b.label for b in at.button}
+
+
+def test_an_address_of_a_rule_that_is_not_there_leads_to_the_list(open_page: Open) -> None:
+    for place in ("nowhere/rule", "main/nothing", "main"):
+        at = open_page("rules", show=place)
+        assert at.title[0].value == "Rules"
+        assert f"There is no rule {place} any more." in said(at)
 
 
 def test_a_sign_in_that_ended_leads_to_the_door(open_page: Open, api: FakeApi) -> None:
@@ -192,6 +222,14 @@ def test_history_answers_a_question_and_says_what_is_wrong_with_sql(open_page: O
     at.text_area[0].set_value("select nonsense from instances").run()
     assert "nonsense" in at.error[0].value
     assert not at.exception
+
+
+def test_a_chart_says_none_where_a_row_has_no_word(open_page: Open) -> None:
+    at = open_page("history")
+    at.text_area[0].set_value("select * from (values (null, 3), ('CT', 2), ('', 1)) as found(modality, images)").run()
+    [chart] = at.get("vega_lite_chart") or at.get("arrow_vega_lite_chart")
+    told = str(chart.proto)
+    assert told.count("(none)") == 2
 
 
 def test_a_revision_is_shown_and_gone_back_to(open_page: Open, api: FakeApi) -> None:

@@ -37,7 +37,12 @@ show(
         one="alert",
         title="Alerts",
         under="What shall be told, and by which channels: when it begins, again while it lasts, and when it is over.",
-        nothing=("No alert yet", "Add a channel first, then say what shall be told by it: a destination that fails, for one."),
+        nothing=(
+            "No alert yet",
+            "Add a channel first, then say what shall be told by it: a destination that fails, for one.",
+            "channels",
+            "To the channels",
+        ),
         states=states,
         line=line,
     )

@@ -48,6 +48,8 @@ def page() -> None:
         parts.empty(
             "No source that can be asked yet",
             "Add a DICOM archive, a DICOMweb server or a Google DICOM store under Sources, and look into it from here.",
+            "sources",
+            "To the sources",
         )
         return
     question(known)

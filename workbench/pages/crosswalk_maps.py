@@ -42,7 +42,12 @@ show(
         one="crosswalk map",
         title="Crosswalk maps",
         under="Which tags are looked up in which columns, and which columns replace which tags. Rules use them as a change.",
-        nothing=("No crosswalk map yet", "Add a crosswalk source first; a map then says what is looked up and replaced."),
+        nothing=(
+            "No crosswalk map yet",
+            "Add a crosswalk source first; a map then says what is looked up and replaced.",
+            "crosswalk_sources",
+            "To the crosswalk sources",
+        ),
         states=states,
         line=line,
     )

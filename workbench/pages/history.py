@@ -37,6 +37,10 @@ QUESTIONS = {
 }  # fmt: skip
 
 
+NONE = "(none)"
+"""What a chart calls rows without a word, where Vega says `null`."""
+
+
 def chart(frame: pl.DataFrame) -> alt.Chart | None:
     """The plainest chart that fits: over time where there is a time, else bars. None where neither fits."""
     times = [c for c, t in frame.schema.items() if t.is_temporal()]
@@ -74,7 +78,9 @@ def _plain(name: str, kind: Any) -> pl.Expr:
     column = pl.col(name)
     if kind.is_temporal():
         return column.cast(pl.String)
-    return column if kind.is_numeric() or kind == pl.String else column.cast(pl.String, strict=False)
+    if kind == pl.String:
+        return pl.when(column.is_null() | (column == "")).then(pl.lit(NONE)).otherwise(column).alias(name)
+    return column if kind.is_numeric() else column.cast(pl.String, strict=False)
 
 
 def _field(name: str) -> str:

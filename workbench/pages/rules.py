@@ -55,7 +55,7 @@ def listing() -> None:
         if st.button("Try a file", icon=":material/science:"):
             editing.start(Draft("trial", None, {}))
             st.rerun()
-        if st.button("Add a ruleset", icon=":material/add:"):
+        if signin.may("edit") and st.button("Add a ruleset", icon=":material/add:"):
             priority = max((r.get("priority", 0) for r in rulesets), default=0) + 10
             editing.start(Draft("rulesets", None, {"priority": priority}))
             st.rerun()
@@ -75,11 +75,11 @@ def one_ruleset(ruleset: Mapping[str, Any]) -> None:
     mode = MODES.get(ruleset.get("mode", "ALL_MATCHES"), "")
     head.html(f'<h3 class="ax-head">{escape(name)} <span class="ax-quiet ax-small">runs {escape(mode)}</span></h3>')
     with buttons.container(horizontal=True, horizontal_alignment="right"):
-        if st.button("Edit ruleset", key=f"ruleset-{name}", type="tertiary"):
+        if signin.may("edit") and st.button("Edit ruleset", key=f"ruleset-{name}", type="tertiary"):
             item, etag = signin.client().item("rulesets", name)
             editing.start(Draft("rulesets", name, item, etag))
             st.rerun()
-        if st.button("Add a rule", key=f"add-{name}", icon=":material/add:"):
+        if signin.may("edit") and st.button("Add a rule", key=f"add-{name}", icon=":material/add:"):
             open_rule(name, None)
             st.rerun()
     if not rules:
@@ -99,14 +99,16 @@ def one_rule(ruleset: str, rules: list[dict[str, Any]], i: int, rule: dict[str, 
     )
     now = rule.get("state", "live")
     chosen = state.segmented_control(
-        "State", list(STATES), default=now, required=True, key=f"state-{key}-{now}", label_visibility="collapsed"
-    )
+        "State", list(STATES), default=now, required=True, key=f"state-{key}-{now}", label_visibility="collapsed",
+        disabled=not signin.may("edit"),
+    )  # fmt: skip
     if chosen and chosen != now:
         change(ruleset, lambda r: with_rule(r, rule["name"], {**rule, "state": chosen}), f"{rule['name']} is {chosen}.")
         st.rerun()
-    with order.container(horizontal=True, gap="small"):
-        buttons(ruleset, rules, i)
-    if edit.button("Edit", key=f"edit-{key}"):
+    if signin.may("edit"):
+        with order.container(horizontal=True, gap="small"):
+            buttons(ruleset, rules, i)
+    if edit.button("Edit" if signin.may("edit") else "Look", key=f"edit-{key}"):
         open_rule(ruleset, rule["name"])
         st.rerun()
 
@@ -141,6 +143,16 @@ def open_rule(ruleset: str, name: str | None) -> None:
     editing.start(Draft("rule", name, rule, etag, {"ruleset": found}))
 
 
+def open_shown(place: str) -> None:
+    """What an address names, `ruleset/rule`; where it is not there (any more), that is said above the list."""
+    ruleset, _, rule = place.partition("/")
+    found = next((r for r in signin.client().items("rulesets") if r["name"] == ruleset), {})
+    if any(r["name"] == rule for r in found.get("rules", [])):
+        open_rule(ruleset, rule)
+    else:
+        st.warning(f"There is no rule {parts.md(place)} any more.")
+
+
 def rule_fields() -> list[dict[str, Any]]:
     told = signin.client().families()["rulesets"]
     fields = told.get("fields", [])
@@ -157,9 +169,11 @@ def rule_editor(draft: Draft) -> None:
     )
     rule = Form(signin.client()).ask(rule_fields(), draft.item, draft.key, draft.problems)
     with st.container(horizontal=True):
-        if st.button("Save", type="primary", key=f"{draft.key}-save") and save_rule(draft, rule):
+        if not signin.may("edit"):
+            st.caption(parts.LOOK_ONLY)
+        elif st.button("Save", type="primary", key=f"{draft.key}-save") and save_rule(draft, rule):
             st.rerun()
-        if draft.name and parts.confirm(
+        if signin.may("edit") and draft.name and parts.confirm(
             "Delete", f"Delete the rule **{parts.md(draft.name)}**? A rollback brings it back.", "gone"
         ):
             change(ruleset["name"], lambda r: with_rule(r, draft.name, None), f"{draft.name} is deleted.")
@@ -235,8 +249,7 @@ def back() -> None:
 def page() -> None:
     if show := st.query_params.get("show"):
         del st.query_params["show"]
-        ruleset, _, rule = show.partition("/")
-        open_rule(ruleset, rule)
+        open_shown(show)
     for family, draw in (("rule", rule_editor), ("rulesets", ruleset_editor)):
         if (draft := editing.current(family)) is not None:
             draw(draft)

@@ -28,7 +28,7 @@ def first_steps(status: dict[str, Any]) -> None:
     listening = [one for one in status["listeners"] if one["state"] == "listening"]
     if not listening:
         parts.empty("Nothing listens yet", "Add a source first: then modalities have somewhere to send to.")
-        if st.button("Add a source", type="primary"):
+        if signin.may("edit") and st.button("Add a source", type="primary"):
             go("sources")
         return
     parts.empty("Ready, and waiting for the first image", "Send one with any DICOM tool. With DCMTK, on this machine:")

@@ -47,7 +47,8 @@ def switched() -> tuple[str, dict[str, Any]] | None:
     rulesets = sorted(signin.client().items("rulesets"), key=lambda r: r.get("priority", 0))
     rules = {f"{s['name']}/{r['name']}": (s, r) for s in rulesets for r in s.get("rules", [])}
     if not rules:
-        parts.empty("No rules yet", "Add a rule first, or paste YAML: history can then say what it would have done.")
+        words = "Add a rule first, or paste YAML: history can then say what it would have done."
+        parts.empty("No rules yet", words, "rules", "To the rules")
         return None
     left, right = st.columns([3, 2])
     name = left.selectbox("Rule", list(rules), key="whatif-rule")
