@@ -25,6 +25,8 @@ PADDED = {"char", "character", "nchar", "bpchar"}
 WHOLE = {"int", "integer", "bigint", "smallint", "tinyint", "mediumint"}
 CHUNK = 5000
 """Keys in one question, well below what the servers bind at once; a batch holds fewer."""
+QUESTION = 1 << 20
+"""Bytes of keys in one question: a server takes a limited packet (MySQL 5.7: 4 MB), and quotes in it may be doubled."""
 ROWS = 1000
 SYNC_SECONDS = 3600.0
 _INTEGER = re.compile(r"-?[1-9][0-9]{0,19}|0")
@@ -125,8 +127,7 @@ class SqlSource(CrosswalkSource):
             need_columns(self, types, [*match, *replace])
             codec, places = self._codec(connection), self._places(connection, match)
             bound = [values for key in keys if (values := self._bound(key, match, types, codec)) is not None]
-            for at in range(0, len(bound), CHUNK):
-                some = bound[at : at + CHUNK]
+            for some in _questions(bound):
                 where = self._where(match, places, len(some))
                 cursor = connection.cursor()
                 select = self._escaped(self._select(match, replace))
@@ -227,6 +228,21 @@ class SqlSource(CrosswalkSource):
         except Hold as e:
             ticks.append(Tick("connects" if len(ticks) == 1 else "asks", False, str(e)))
         return ticks
+
+
+def _questions(bound: Sequence[tuple[str | int, ...]]) -> Iterator[list[tuple[str | int, ...]]]:
+    """The keys parted as they go into one question each: nearly always a single one."""
+    some: list[tuple[str | int, ...]] = []
+    size = 0
+    for values in bound:
+        more = sum(len(str(value).encode()) for value in values)
+        if some and (len(some) >= CHUNK or size + more > QUESTION):
+            yield some
+            some, size = [], 0
+        some.append(values)
+        size += more
+    if some:
+        yield some
 
 
 def _close(connection: Any, base: type[Exception]) -> None:

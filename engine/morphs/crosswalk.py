@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 from pydantic import Field
 
@@ -19,6 +19,9 @@ from engine.morphs.base import AnyMorph
 from engine.morphs.work import Work
 
 __all__ = ["Crosswalk", "keys_in"]
+
+LONGEST: Final = 1 << 16
+"""Characters of a value that is looked up. A longer one is no identifier, and a server may refuse it with the whole batch."""
 
 
 class Crosswalk(AnyMorph):
@@ -97,6 +100,8 @@ def _values(path: TagPath, work: Work) -> tuple[str, ...]:
     if path.is_file_meta:
         return (work.header.text(path).strip(" "),)
     values = [value.strip(" ") for place in work.places(path) for value in work.values(place)]
+    if any(len(value) > LONGEST for value in values):
+        raise Hold(f"The value of {path} is longer than the {LONGEST} characters that can be looked up.")
     return tuple(values) or ("",)
 
 

@@ -82,8 +82,8 @@ def _octets(low: int, high: int) -> str:
 
 
 def _sql_v4(v: str, mapped: str = _MAPPED) -> str:
-    parts = ", ".join(f"CAST(split_part({v}, '.', {i}) AS INTEGER)" for i in range(1, 5))
-    return f"'{mapped}' || printf('%02x%02x%02x%02x', {parts})"
+    numbers = [f"CAST(split_part({v}, '.', {i}) AS INTEGER)" for i in range(1, 5)]
+    return " || ".join([f"'{mapped}'", *(f"right('0' || lower(to_hex({number})), 2)" for number in numbers)])
 
 
 def _sql_v6(address: str) -> str:
@@ -97,10 +97,10 @@ def _sql_v6(address: str) -> str:
     left, right = groups.format("split_part(w, '::', 1)"), groups.format("split_part(w, '::', 2)")
     squeezed = "contains(w, '::')"
     sides = f"{{'l': {left}, 'r': CASE WHEN {squeezed} THEN {right} ELSE []::VARCHAR[] END}}"
-    zeros = "list_resize([]::VARCHAR[], 8 - len(g.l) - len(g.r), '0')"
+    zeros = "list_transform(range(8 - len(g.l) - len(g.r)), lambda i: '0')"
     count = f"(CASE WHEN {squeezed} THEN len(g.l) + len(g.r) <= 7 ELSE len(g.l) = 8 END)"
     every = "len(list_filter(list_concat(g.l, g.r), lambda p: NOT regexp_full_match(p, '[0-9a-fA-F]{1,4}'))) = 0"
-    padded = f"list_transform(list_concat(g.l, {zeros}, g.r), lambda p: lpad(lower(p), 4, '0'))"
+    padded = f"list_transform(list_concat(g.l, {zeros}, g.r), lambda p: right('0000' || lower(p), 4))"
     key = f"CASE WHEN {count} AND {every} THEN array_to_string({padded}, '') END"
     one_run = f"(NOT {squeezed} OR NOT contains(substr(w, strpos(w, '::') + 1), '::'))"
     parsed = let("w", whole, f"CASE WHEN {one_run} THEN {let('g', sides, key)} END")

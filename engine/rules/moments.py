@@ -167,7 +167,7 @@ def sql_read(form: Format, v: str) -> tuple[str, str]:
         match = f"regexp_extract(replace({t}, ':', ''), {shape}, ['y', 'm', 'd', 'f', 's'])"
         written = let("m", match, "{'d': m.y || m.m || m.d, 'f': m.f, 's': m.s}")
     length = len(form.earliest)
-    exact = f"WHEN length(w.d) = {length - 6} THEN rpad(w.d || w.f, {length}, '0')"
+    exact = f"WHEN length(w.d) = {length - 6} THEN {_sql_filled('w.d || w.f', length)}"
     first = f"CASE {exact} ELSE w.d || substr({quote(form.earliest)}, length(w.d) + 1) END"
     last = f"CASE {exact} {_sql_month(form)}ELSE w.d || substr({quote(form.latest)}, length(w.d) + 1) END"
     sign = "(CASE WHEN starts_with(w.s, '-') THEN -1 ELSE 1 END)"
@@ -182,9 +182,14 @@ def sql_quick(form: Format, v: str) -> list[tuple[str, str, str]]:
     if form is DATE:  # with eight characters there is no room for separators
         return [(f"length({t}) = 8", f"({t} || '{DATE.earliest[8:]}')", f"({t} || '{DATE.latest[8:]}')")]
     if form is TIME:
-        exact = f"rpad(replace({t}, '.', ''), {len(TIME.earliest)}, '0')"
+        exact = _sql_filled(f"replace({t}, '.', '')", len(TIME.earliest))
         return [(f"(length({t}) = 6 OR substr({t}, 7, 1) = '.')", exact, exact)]
     return []
+
+
+def _sql_filled(text: str, length: int) -> str:
+    """Cut or filled up with zeros: what history lets be asked has no `rpad`."""
+    return f"left({text} || '{'0' * length}', {length})"
 
 
 def _sql_month(form: Format) -> str:

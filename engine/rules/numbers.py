@@ -61,7 +61,7 @@ def sql_sort_key(v: str) -> str:
     """`sort_key` of a text that is a number, in SQL."""
     digits = "(m.i || m.f)"
     point = f"(length(m.i) - (length({digits}) - length(ltrim({digits}, '0'))) + coalesce(TRY_CAST(m.e AS INTEGER), 0))"
-    key = f"(lpad(CAST({_MIDDLE} + {point} AS VARCHAR), 6, '0') || trim({digits}, '0'))"
+    key = f"(right('000000' || CAST({_MIDDLE} + {point} AS VARCHAR), 6) || trim({digits}, '0'))"
     body = (
         f"CASE WHEN trim({digits}, '0') = '' THEN '1' WHEN starts_with(trim({v}, ' '), '-') "
         f"THEN '0' || translate({key}, '0123456789', '9876543210') || '~' ELSE '2' || {key} END"

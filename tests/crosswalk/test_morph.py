@@ -169,3 +169,10 @@ def test_what_is_cached_says_what_the_table_says(postgres_patients: Table, clean
     expected = plain.ask("m", keys)
     assert cached.ask("m", keys) == expected
     assert cached.ask("m", keys) == expected
+
+
+def test_what_is_too_long_for_a_key_is_held_by_itself(csv_table: dict[str, Any], tmp_path: Path) -> None:
+    header = _header(tmp_path, PatientComments="x" * 70_000)
+    with pytest.raises(Hold, match="PatientComments is longer than the 65536 characters") as e:
+        _change(header, csv_table, match={"PatientComments": "mrn"})
+    assert not e.value.waits_for

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.dicom.header import Header
+from engine.history.lockdown import check_sql
 from engine.model import Association
 from engine.rules.decide import Rulebook
 from engine.rules.model import Rule, Ruleset, Schedule
@@ -37,6 +38,7 @@ def python_says(rule: Rule, schedules: list[Schedule], instance: tuple[Header, A
 
 
 def sql_says(sql: str, instances: list[tuple[Header, Association, datetime]], extract: str | None = None) -> list[Any]:
+    check_sql(CONNECTION, f"SELECT {sql} FROM (SELECT *, {extract or 1} AS x FROM instances)")  # history lets it be asked
     instances_table = _table([row(*one) for one in instances])
     source = f"(SELECT *, {extract} AS x FROM instances_table)" if extract else "instances_table"
     return (

@@ -9,6 +9,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from engine.history.lockdown import check_sql
 from engine.rules.model import Rule, Ruleset, Schedule
 from engine.rules.whatif import Query, what_if
 from tests.rules.headers import SENDER, header, row
@@ -48,7 +49,12 @@ def history() -> Query:
     )
     connection = duckdb.connect()
     connection.register("instances", table)
-    return lambda sql: connection.sql(sql).to_arrow_table()
+
+    def asked(sql: str) -> pa.Table:
+        assert check_sql(connection, sql) == {"instances"}  # as the reader of history does
+        return connection.sql(sql).to_arrow_table()
+
+    return asked
 
 
 def test_a_draft_rule_beside_the_live_ones(history: Query) -> None:
