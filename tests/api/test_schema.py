@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from engine.settings import Settings
@@ -69,6 +70,7 @@ def _fuzz(site: Site, settings: Settings, role: str, tmp_path: Path, seed: str, 
         text, key = site.store.keys.create("fuzzer", "fuzz", who="test")
         headers = ["-H", f"Authorization: Bearer {text}"]
         env["FUZZ_KEY"] = key.prefix
+    httpx.get(f"{site.url}/api/v1/openapi.json", timeout=120).raise_for_status()  # made once: schemathesis waits 10 s for it
     report, config = tmp_path / "report.json", tmp_path / "schemathesis.toml"
     config.write_text(CONFIG.read_text() + (DEEP if COVERAGE != "1" else ""))
     st = Path(sys.executable).parent / "schemathesis"

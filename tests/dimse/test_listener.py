@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pynetdicom._config
 import pytest
+from pydantic import ValidationError
 from pydicom import dcmread
 from pydicom.filereader import read_file_meta_info
 from pynetdicom import AE, build_role
@@ -337,5 +338,10 @@ def test_a_check_knows_its_own_running_listener_from_a_stranger(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("host", ["x" * 250, "a..b", "ä" * 80])
-def test_a_check_of_an_odd_host_name_is_a_tick_not_an_error(host: str) -> None:
-    assert DimseListener(name="m", host=host, port=1).check()[0].ok is False
+def test_a_host_that_no_machine_can_have_is_refused_at_save(host: str) -> None:
+    with pytest.raises(ValidationError, match="host"):
+        DimseListener(name="m", host=host, port=1)
+
+
+def test_a_check_of_a_host_that_is_not_there_is_a_tick_not_an_error() -> None:
+    assert DimseListener(name="m", host="no-such-host.invalid", port=1).check()[0].ok is False

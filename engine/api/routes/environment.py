@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, SecretStr
 
 from engine.api.access import GuardedRoute
 from engine.api.parts import Here
+from engine.described import description
 from engine.settings import Settings
 
 __all__ = ["router"]
@@ -37,7 +38,7 @@ def list_settings(parts: Here) -> list[SettingOut]:
     return [
         SettingOut(
             name=f"AXIOM_{name.upper()}", value=_shown(getattr(settings, name)), given=name in settings.model_fields_set,
-            secret=field.annotation is SecretStr, words=" ".join((field.description or "").split()),
+            secret=field.annotation is SecretStr, words=" ".join(description(Settings, name).split()),
         )
         for name, field in Settings.model_fields.items()
     ]  # fmt: skip
