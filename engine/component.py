@@ -23,8 +23,8 @@ from engine.described import Described
 from engine.errors import Invalid, Problem
 
 __all__ = [
-    "AETitle", "Component", "ConfigModel", "Date", "HostName", "Member", "Moment", "Name", "import_kinds", "import_site_kinds",
-    "kinds", "rebuild", "uses_families",
+    "FORMS", "AETitle", "Component", "ConfigModel", "Date", "HostName", "Member", "Moment", "Name", "import_kinds",
+    "import_site_kinds", "kinds", "rebuild", "uses_families",
 ]
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -54,15 +54,19 @@ Date = Annotated[date, BeforeValidator(_day)]
 Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]
 """A moment, as ISO 8601 with its offset from UTC."""
 
-Name = Annotated[
-    str,
-    Field(
-        pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$",
-        description="Letters, digits, `_`, `.`, `-`; begins and ends with a letter or digit; 63 at most.",
-        examples=["pacs"],
-    ),
-]
+NAME_FORM = r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$"
+HOST_FORM = r"^[^\s.]{1,63}(\.[^\s.]{1,63})*\.?$"
+AE_FORM = r"^[ -\[\]-~]*[!-\[\]-~][ -\[\]-~]*$"
+FORMS = {
+    NAME_FORM: "Letters, digits, `_`, `.`, `-`; begins and ends with a letter or digit; 63 at most.",
+    HOST_FORM: "A machine's name or address: parts of up to 63 characters, single dots between them, no blanks.",
+    AE_FORM: "Printable ASCII characters but the backslash, not blanks alone.",
+}
+"""What the forms of texts ask for, in words: told to whoever writes another."""
+
+Name = Annotated[str, Field(pattern=NAME_FORM, description=FORMS[NAME_FORM], examples=["pacs"])]
 """How things are called: rules, folders of the spool and pages use it, so it is plain."""
+
 
 def _host(value: str) -> str:
     try:
@@ -72,20 +76,10 @@ def _host(value: str) -> str:
     return value
 
 
-HostName = Annotated[
-    str, Field(min_length=1, max_length=253, pattern=r"^[^\s.]{1,63}(\.[^\s.]{1,63})*\.?$"), AfterValidator(_host)
-]
+HostName = Annotated[str, Field(min_length=1, max_length=253, pattern=HOST_FORM), AfterValidator(_host)]
 """A machine's name or address. What no name can be (a part of more than 63 characters) would fail at each use of it."""
 
-AETitle = Annotated[
-    str,
-    Field(
-        min_length=1,
-        max_length=16,
-        pattern=r"^[ -\[\]-~]*[!-\[\]-~][ -\[\]-~]*$",
-        examples=["AXIOM"],
-    ),
-]
+AETitle = Annotated[str, Field(min_length=1, max_length=16, pattern=AE_FORM, examples=["AXIOM"])]
 """Application Entity title: 1 to 16 printable ASCII characters without backslash (PS3.5 6.2, VR AE). It has no description
 of its own, which would stand in the place of each field's."""
 

@@ -17,7 +17,7 @@ import engine.destinations
 import engine.morphs
 import engine.sources
 from engine.alerts.base import Alert
-from engine.component import Component, ConfigModel, Member, rebuild, uses_families
+from engine.component import FORMS, Component, ConfigModel, Member, rebuild, uses_families
 from engine.crosswalk.map import CrosswalkMap
 from engine.destinations.base import Destination
 from engine.errors import Invalid, Problem
@@ -25,7 +25,7 @@ from engine.morphs.crosswalk import Crosswalk
 from engine.rules.model import Rule, Ruleset, Schedule
 from engine.sources.base import Source
 
-__all__ = ["FAMILIES", "Configuration", "load_configuration", "problems_of"]
+__all__ = ["FAMILIES", "Configuration", "load_configuration", "problems_of", "words_of"]
 
 
 @uses_families
@@ -91,18 +91,23 @@ def _restore_kinds(model: BaseModel, data: dict[str, Any]) -> None:
 
 def problems_of(error: ValidationError, prefix: tuple[str | int, ...] = ()) -> list[Problem]:
     """A pydantic error as our own: places without the union's tags, words without pydantic's jargon."""
-    problems = []
-    for e in error.errors(include_url=False):
-        words = e["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ").replace("valid array", "valid list")
-        if e["type"] == "extra_forbidden":
-            words = "There is no such field here."
-        elif e["type"] == "missing":
-            words = "This is needed."
-        elif e["type"] in ("union_tag_invalid", "union_tag_not_found"):
-            ctx = e.get("ctx", {})
-            words = f"Unknown kind; known are {ctx.get('expected_tags', '')}." if "expected_tags" in ctx else "`kind` is needed."
-        problems.append(Problem((*prefix, *_place(e["loc"])), words))
-    return problems
+    return [Problem((*prefix, *_place(e["loc"])), words_of(e)) for e in error.errors(include_url=False)]
+
+
+def words_of(error: Mapping[str, Any]) -> str:
+    """What one of pydantic's errors says, without its jargon."""
+    given = error.get("ctx", {})
+    match error["type"]:
+        case "extra_forbidden":
+            return "There is no such field here."
+        case "missing":
+            return "This is needed."
+        case "string_pattern_mismatch":
+            return FORMS.get(given["pattern"], f"This has not the form that is needed ({given['pattern']}).")
+        case "union_tag_invalid" | "union_tag_not_found":
+            return f"Unknown kind; known are {given['expected_tags']}." if "expected_tags" in given else "`kind` is needed."
+    words: str = error["msg"]
+    return words.removeprefix("Value error, ").removeprefix("Assertion failed, ").replace("valid array", "valid list")
 
 
 def _place(loc: tuple[str | int, ...]) -> Iterator[str | int]:

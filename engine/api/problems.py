@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
 
+from engine.configuration import words_of
 from engine.errors import (
     AxiomError,
     Conflict,
@@ -119,11 +120,10 @@ def _axiom(request: Request, error: Exception) -> Response:
 
 def _request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    places = []
+    places: list[dict[str, Any]] = []
     for e in error.errors():
         loc = [part for part in e["loc"] if part != "body"] if e["type"] != "json_invalid" else []
-        words = {"json_invalid": "This is not JSON.", "missing": "This is needed."}.get(e["type"], e["msg"])
-        places.append({"loc": loc, "words": words.removeprefix("Value error, ")})
+        places.append({"loc": loc, "words": "This is not JSON." if e["type"] == "json_invalid" else words_of(e)})
     detail = "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['words']}" if p["loc"] else p["words"] for p in places)
     return problem(request, 422, detail, slug="invalid", problems=places)
 

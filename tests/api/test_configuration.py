@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from engine.configuration import FAMILIES
 from engine.settings import Settings
 from engine.store import Store
@@ -75,3 +77,17 @@ def test_revisions_diff_label_and_rollback(site: Site) -> None:
     assert client.get("/revisions", params={"before": 2}).json()["items"][0]["label"] == "before"
     for address in ("/revisions/9", "/revisions/9/diff", "/revisions/1/diff?with=9"):
         assert client.get(address).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ({"name": "a b"}, "Letters, digits"), ({"host": "a..b"}, "single dots"), ({"ae_title": "A\\B"}, "but the backslash"),
+    ],
+)  # fmt: skip
+def test_what_has_not_the_form_is_told_what_it_is(site: Site, source: dict[str, str], words: str) -> None:
+    listener = {"kind": "dimse_listener", "name": "m", "port": 11112} | source
+    answer = site.signed_in().post("/sources", json=listener)
+    assert answer.status_code == 422
+    assert words in answer.json()["detail"]
+    assert "pattern" not in answer.json()["detail"]
