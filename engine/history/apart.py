@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING, Any
 import orjson
 
 from engine.errors import Invalid, Problem, Retry
-from engine.history.lockdown import sql_problem
+from engine.history.lockdown import TOO_MUCH, sql_problem, took_too_long
 from engine.history.reader import Reader
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ MEMORY_MB = 1024
 MOST_MB = 3072
 """Beyond the database's own memory: the answer, text that is being built, and the process itself."""
 _PASSED_ON = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "HOME", "TMPDIR", "LANG", "TZ")
-_TOO_MUCH = "The query needs more memory than it may have: ask for less, by day or for fewer columns."
 
 
 class Apart:
@@ -99,8 +98,8 @@ class Apart:
             return answer
         seconds = question["timeout_s"]
         if time.monotonic() - began >= seconds:
-            raise sql_problem(f"The query took longer than {seconds:g} seconds and was stopped: ask for less, say by day.")
-        raise sql_problem(_TOO_MUCH)
+            raise took_too_long(seconds)
+        raise sql_problem(TOO_MUCH)
 
     def _take(self) -> subprocess.Popen[bytes]:
         with self._lock:
@@ -146,7 +145,7 @@ def _answer(reader: Reader, question: dict[str, Any]) -> tuple[dict[str, Any], b
     except Retry as e:
         return {"retry": str(e)}, b""
     except MemoryError:
-        return {"problems": [{"loc": ["sql"], "words": _TOO_MUCH}]}, b""
+        return {"problems": [{"loc": ["sql"], "words": TOO_MUCH}]}, b""
 
 
 def _serve(history_dir: Path, questions: IO[bytes], answers: IO[bytes]) -> None:

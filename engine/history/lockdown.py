@@ -19,7 +19,7 @@ from engine.history.functions import FUNCTIONS
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["check_sql", "sql_problem"]
+__all__ = ["TOO_MUCH", "check_sql", "sql_problem", "took_too_long"]
 
 _QUERY_NODES = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
 _TABLE_REFS = {"BASE_TABLE", "JOIN", "SUBQUERY", "TABLE_FUNCTION", "EMPTY", "EMPTY_FROM", "EXPRESSION_LIST", "SHOW_REF",
@@ -54,6 +54,14 @@ def check_sql(connection: duckdb.DuckDBPyConnection, sql: str) -> set[str]:
     for node in nodes:
         _check_node(node, names)
     return {str(node["table_name"]).lower() for node in nodes if node.get("type") == "BASE_TABLE"} & VIEWS.keys()
+
+
+TOO_MUCH = "The query needs more memory than it may have: ask for less, by day or for fewer columns."
+
+
+def took_too_long(seconds: float) -> Invalid:
+    """What becomes of a question that is not answered in its time."""
+    return sql_problem(f"The query took longer than {seconds:g} seconds and was stopped: ask for less, say by day.")
 
 
 def sql_problem(words: str) -> Invalid:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import Invalid, Retry
 from engine.history.columns import DUCKDB_TYPES, VIEWS
 from engine.history.files import Sealed, sealed
-from engine.history.lockdown import check_sql, sql_problem
+from engine.history.lockdown import TOO_MUCH, check_sql, sql_problem, took_too_long
 
 if TYPE_CHECKING:
     import duckdb
@@ -126,9 +126,7 @@ class Reader:
         except (duckdb.Error, OSError) as error:
             words = str(error)
             if "Interrupted" in words:
-                raise sql_problem(
-                    f"The query took longer than {timeout_s:g} seconds and was stopped: ask for less, say by day."
-                ) from error
+                raise took_too_long(timeout_s) from error
             if any(sign in words for sign in _DAMAGED):
                 raise _FilesChangedError(damaged=True) from error
             if isinstance(error, duckdb.IOException | OSError) and any(sign in words for sign in _VANISHED):
@@ -140,8 +138,8 @@ class Reader:
     def _explained(self, words: str) -> Invalid:
         for sign in ("Parser Error: ", "Binder Error: ", "Catalog Error: ", "Invalid Input Error: "):
             words = words.removeprefix(sign)
-        if "Out of Memory" in words:
-            words = "The query needs more memory than it may have: ask for less, by day or for fewer columns."
+        if "Out of Memory" in words or "maximum total string size" in words:  # 2 GB of text in one part of an answer
+            words = TOO_MUCH
         return sql_problem(words.replace(str(self._dir), "history"))
 
     def _connect(self) -> duckdb.DuckDBPyConnection:

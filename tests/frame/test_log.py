@@ -12,7 +12,7 @@ import structlog
 from engine.log import bind, clear, setup_logging
 setup_logging({format!r}, {level!r}, process="engine")
 bind(batch="b-1", association="a-7")
-structlog.get_logger("flow").info("routed", patient_id="4711", PatientName="Doe^Jane", count=3, accession_number="A1")
+structlog.get_logger("flow").info("routed", patient_id="P4711", PatientName="Doe^Jane", count=3, accession_number="A1B2")
 logging.getLogger("std").warning("plain %s", "words", extra={{"birth_date": "19700101"}})
 clear("batch")
 logging.getLogger("pynetdicom.acse").info("noise")
@@ -51,7 +51,8 @@ def test_lines_for_machines_are_json_with_their_correlation():
 def test_nothing_of_a_patient_is_logged():
     for log_format in ("json", "console"):
         text = run(log_format, "debug")
-        for secret in ("4711", "Doe", "A1", "19700101", "9999", "8888"):
+        # longer than what a moment of a line may happen to hold
+        for secret in ("P4711", "Doe", "A1B2", "19700101", "9" * 12, "8" * 12):
             assert secret not in text, text
         assert "(not logged)" in text
 
