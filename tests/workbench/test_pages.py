@@ -256,7 +256,7 @@ def test_what_is_wrong_stands_beside_its_field(open_page: Open, api: FakeApi) ->
     at = open_page("sources", show="modalities")
     at.text_input[0].set_value("not a name!").run()
     button(at, "Save").click().run()
-    assert any(":red[" in m.value and "pattern" in m.value for m in at.markdown)
+    assert any(":red[" in m.value and "begins and ends with a letter or digit" in m.value for m in at.markdown)
     assert api.revision == 7
 
 
