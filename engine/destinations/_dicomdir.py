@@ -118,14 +118,13 @@ def dicomdir_of(files: Sequence[Entry]) -> bytes:
             at = at.children.setdefault(str(values[_UNIQUE[kind]] or ""), _Record(kind, values))
         at.children["/".join(one.file_id)] = _Record(one.kind, one.values)
     records = list(top.below())
-    sizes = [len(record.encoded()) for record in records]
-    body = b"".join(record.encoded() for record in records)
-    digest = int.from_bytes(hashlib.sha256(body).digest()[:16], "big")
+    without_places = [record.encoded() for record in records]  # as long as with them
+    digest = int.from_bytes(hashlib.sha256(b"".join(without_places)).digest()[:16], "big")
     meta = encode_head(_STORAGE, f"2.25.{digest}", _EXPLICIT)
     place = len(meta) + len(_head(0, 0)) + 12
-    for record, size in zip(records, sizes, strict=True):
+    for record, encoded in zip(records, without_places, strict=True):
         record.at = place
-        place += size
+        place += len(encoded)
     top.chain()
     roots = list(top.children.values())
     first, last = (roots[0].at, roots[-1].at) if roots else (0, 0)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from engine.configuration import Configuration
 from engine.crosswalk.base import Key
@@ -23,19 +23,7 @@ from engine.morphs.work import Work
 from engine.rules.decide import Decision, Rulebook
 from engine.rules.model import Rule, State
 
-__all__ = ["Decider", "Shared"]
-
-
-class Shared(NamedTuple):
-    """What the instances of a batch have in common: what the crosswalks said, and what was changed so far by rules that ask them
-    or use a secret."""
-
-    lookups: Lookups
-    changes: ChangeMemo
-
-    @classmethod
-    def of(cls, lookups: Lookups) -> Shared:
-        return cls(lookups, ChangeMemo(lookups))
+__all__ = ["Decider"]
 
 
 @dataclass(frozen=True)
@@ -82,7 +70,7 @@ class Decider:
             **options,
         )
 
-    def look_up(self, headers: Iterable[Header]) -> Shared:
+    def look_up(self, headers: Iterable[Header]) -> ChangeMemo:
         """What the crosswalks say of the instances of a batch, one question a map, and room for what is changed alike.
 
         Whatever goes wrong here goes wrong again when a rule needs the answer, and is told then, of that instance alone.
@@ -97,7 +85,7 @@ class Decider:
         for name, wanted in keys.items():
             with suppress(Exception):
                 lookups.find(name, wanted)
-        return Shared.of(lookups)
+        return ChangeMemo(lookups)
 
     def decide(
         self,
@@ -105,18 +93,18 @@ class Decider:
         association: Association,
         received_at: datetime,
         now: datetime,
-        shared: Shared | None = None,
+        asked: ChangeMemo | None = None,
     ) -> Decision:
         """What the rules say of one instance, with its changed branches. Raises Hold when it cannot be decided.
 
-        shared: what its batch has in common (`look_up`).
+        asked: what its batch has looked up, and changed so far by rules that ask a table or a secret (`look_up`).
         """
-        shared = shared or Shared.of(Lookups(self.crosswalks))
+        asked = asked or ChangeMemo(Lookups(self.crosswalks))
 
         def changer(rule: Rule, header: Header) -> tuple[Header, tuple[Change, ...], tuple[str, ...]]:
             wanted = self.original_attributes if rule.original_attributes is None else rule.original_attributes
             event = Event(wanted, self.system, now, association.calling_ae or association.source)
-            memo = shared.changes if any(morph.asks for morph in rule.morphs) else self.changes
+            memo = asked if any(morph.asks for morph in rule.morphs) else self.changes
             changed = memo.change(header, rule.morphs, event)
             return changed.header, changed.changes, changed.warnings
 

@@ -18,12 +18,13 @@ from engine.dicom.content import Slice
 from engine.dicom.header import Header
 from engine.duplicates import Action, Again
 from engine.errors import Hold
-from engine.flow.decider import Decider, Shared
+from engine.flow.decider import Decider
 from engine.flow.journaling import tell_routed
 from engine.flow.recorder import Recorder
 from engine.flow.repetition import Repetitions
 from engine.flow.rows import Row, change_rows, decision_row, held_row, instance_row
 from engine.model import Gather
+from engine.morphs.memo import ChangeMemo
 from engine.rules.decide import Branch
 from engine.spool.batch import BatchInfo
 from engine.spool.plan import EVENTS, BlobWriter, Plan, PlanBranch, PlanDelivery, PlanItem, commit_plan, read_plan
@@ -107,11 +108,11 @@ def route(
 
 
 def _decide(seen: Seen, batch: BatchInfo, decider: Decider, now: datetime) -> Plan:
-    shared = decider.look_up(_headers(batch) if decider.crosswalk_maps else ())
+    asked = decider.look_up(_headers(batch) if decider.crosswalk_maps else ())
     with seen.looking() as look:
         draft = _Draft(BlobWriter(batch.folder), Repetitions(batch, decider, look))
         for path in batch.files():
-            _decide_one(draft, batch, path, decider, shared, now)
+            _decide_one(draft, batch, path, decider, asked, now)
     keys = list(draft.branches)
     plan = Plan(
         batch=batch.id,
@@ -140,7 +141,7 @@ def _headers(batch: BatchInfo) -> Iterator[Header]:
 
 
 def _decide_one(
-    draft: _Draft, batch: BatchInfo, path: Path, decider: Decider, shared: Shared, now: datetime
+    draft: _Draft, batch: BatchInfo, path: Path, decider: Decider, asked: ChangeMemo, now: datetime
 ) -> None:
     index = int(path.stem)
     header: Header | None = None
@@ -150,7 +151,7 @@ def _decide_one(
         if action is Action.SKIP:
             draft.rows["instances"].append(_skipped(batch, index, path, header, decider, now, again))
             return
-        decision = decider.decide(header, batch.association, batch.received_at, now, shared)
+        decision = decider.decide(header, batch.association, batch.received_at, now, asked)
         row = instance_row(batch, index, path, header, decider, now)
         changes = change_rows(batch, index, header, decision, now)
         leaving = [_Leaving.of(branch) for branch in decision.branches]
